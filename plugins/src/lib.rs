@@ -1,0 +1,22 @@
+//! The plugin contract, the list of plugins, and the plugins that come with the gateway.
+//!
+//! A plugin is one file: a settings struct (its table in config.toml), a [`Plugin`] that is built from it once per
+//! use, and its page of documentation at the top. Its life:
+//!
+//! 1. `config.toml` is read; the plugin's table becomes its settings, unknown keys and bad values refused with their line.
+//! 2. [`registry::PluginSettings::build`] makes the plugin; what can be opened, compiled or hashed is done here.
+//! 3. For each request the chain calls [`Plugin::request`] on the way down and, in reverse order, [`Plugin::response`]
+//!    on the way up. Which hooks exist is asked once ([`Plugin::hooks`]); a hook that is not used costs nothing.
+//!
+//! A plugin never sees a socket, the configuration or the gateway; it sees an [`Exchange`].
+
+pub mod exchange;
+pub mod hooks;
+pub mod registry;
+pub mod secret;
+pub mod units;
+
+pub mod ip;
+
+pub use exchange::{Client, Exchange, Flow, Refusal};
+pub use hooks::{Body, Hooks, Plugin, Step, Transform};
