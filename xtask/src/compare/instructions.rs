@@ -1,0 +1,165 @@
+//! User instructions per request by callgrind: repeatable to about 1 %, where time on a shared machine is not.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::client::Client;
+use super::configs::Prepared;
+use super::options::Options;
+use super::process::{PROXY_CORE, Started, find_program, pinned};
+use super::proxies::Kind;
+
+/// Two processes get different numbers of requests; start, warm-up and end cancel out in the difference.
+const FEW: usize = 500;
+const MANY: usize = 2_500;
+
+/// Requests before the counted ones: connections, pools and caches are in place afterwards.
+const WARM_UP: usize = 100;
+
+/// How many functions a profile lists.
+const PROFILE_FUNCTIONS: usize = 60;
+
+/// Under valgrind everything takes some fifty times as long.
+const START_TIME: Duration = Duration::from_secs(60);
+const END_TIME: Duration = Duration::from_secs(60);
+
+pub(super) struct Counted {
+    pub(super) kind: Kind,
+    pub(super) per_request: f64,
+}
+
+pub(super) fn measure(options: &Options, set: &[Prepared<'_>]) -> Result<Vec<Counted>, String> {
+    let mut all = Vec::new();
+    for prepared in set {
+        let name = prepared.kind().name();
+        super::report::note(&format!("{name} under callgrind"));
+        let few = one_run(prepared, FEW).map_err(|error| format!("{name}: {error}"))?;
+        let many = one_run(prepared, MANY).map_err(|error| format!("{name}: {error}"))?;
+        let difference = total(&many)?.checked_sub(total(&few)?);
+        let difference = difference.ok_or_else(|| format!("{name}: more for fewer requests"))?;
+        let per_request = difference as f64 / (MANY - FEW) as f64;
+        all.push(Counted { kind: prepared.kind(), per_request });
+        if let (Kind::Gateway, Some(file)) = (prepared.kind(), &options.profile) {
+            let text = profile(&few, &many, per_request)?;
+            fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+    }
+    Ok(all)
+}
+
+/// One process under callgrind from start to end; returns where the counts are.
+fn one_run(prepared: &Prepared<'_>, requests: usize) -> Result<PathBuf, String> {
+    let counts = prepared.folder.join(format!("callgrind.{requests}"));
+    let valgrind = find_program("valgrind").ok_or("valgrind is not installed")?;
+    let mut command = pinned(PROXY_CORE, &valgrind);
+    command
+        .args(["--tool=callgrind", "--trace-children=no"])
+        .arg(format!("--callgrind-out-file={}", counts.display()))
+        .arg(&prepared.proxy.program);
+    prepared.add_arguments(&mut command, &prepared.single_process_config);
+    let messages = prepared.folder.join(format!("messages.{requests}"));
+    let mut process = Started::start("valgrind", &mut command, messages)?;
+    process.wait_for_port(prepared.port, START_TIME)?;
+    let mut client = Client::connect(prepared.port)?;
+    client.send(WARM_UP + requests)?;
+    drop(client);
+    process.end(END_TIME)?;
+    Ok(counts)
+}
+
+fn total(counts: &Path) -> Result<u64, String> {
+    let text = fs::read_to_string(counts).map_err(|e| format!("{}: {e}", counts.display()))?;
+    parse_total(&text).ok_or_else(|| format!("{}: no totals", counts.display()))
+}
+
+/// callgrind ends its file with `totals: N`; older ones begin it with `summary: N`.
+fn parse_total(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The functions by instructions per request: again the difference of the two runs.
+fn profile(few: &Path, many: &Path, per_request: f64) -> Result<String, String> {
+    let few = parse_functions(&annotate(few)?);
+    let many = parse_functions(&annotate(many)?);
+    let requests = (MANY - FEW) as f64;
+    let mut functions: Vec<(f64, String)> = many
+        .into_iter()
+        .map(|(name, count)| {
+            let before = few.get(&name).copied().unwrap_or(0);
+            ((count as f64 - before as f64) / requests, name)
+        })
+        .collect();
+    functions.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let mut text = format!(
+        "Instructions per request of the gateway, self cost of the {PROFILE_FUNCTIONS} dearest functions\n\
+         (callgrind, {FEW} against {MANY} requests). All: {per_request:.0}\n\n"
+    );
+    for (count, name) in functions.iter().take(PROFILE_FUNCTIONS) {
+        text.push_str(&format!("{count:>9.1} {:>5.1} %  {name}\n", 100.0 * count / per_request));
+    }
+    Ok(text)
+}
+
+fn annotate(counts: &Path) -> Result<String, String> {
+    let output = Command::new("callgrind_annotate")
+        .args(["--inclusive=no", "--auto=no", "--threshold=100"])
+        .arg(counts)
+        .output()
+        .map_err(|error| format!("callgrind_annotate: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("callgrind_annotate: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// Lines are `1,234 ( 5.67%)  file:function [object]`; inlined parts of one function come apart by file and are joined.
+fn parse_functions(text: &str) -> HashMap<String, u64> {
+    let mut functions = HashMap::new();
+    for line in text.lines() {
+        let Some((count, rest)) = line.trim_start().split_once(' ') else { continue };
+        let Ok(count) = count.replace(',', "").parse::<u64>() else { continue };
+        let Some((_, place)) = rest.split_once("%)") else { continue };
+        let place = place.split(" [").next().unwrap_or(place).trim();
+        if place == "PROGRAM TOTALS" {
+            continue;
+        }
+        let name = place.split_once(':').map_or(place, |(_, name)| name);
+        *functions.entry(name.to_owned()).or_default() += count;
+    }
+    functions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_read() {
+        assert_eq!(parse_total("events: Ir\nfn=(1)\n1 2\ntotals: 66871342\n"), Some(66_871_342));
+        assert_eq!(parse_total("summary: 12 3\n"), Some(12));
+        assert_eq!(parse_total("events: Ir\n"), None);
+    }
+
+    #[test]
+    fn functions_are_joined_over_their_files() {
+        let text = "\
+--------------------------------------------------------------------------------
+66,871,342 (100.0%)  PROGRAM TOTALS
+
+Ir                   file:function
+ 4,000,000 ( 5.98%)  /rust/core/src/slice.rs:gateway::proxy::answer [/t/gateway]
+ 1,000,000 ( 1.50%)  src/proxy.rs:gateway::proxy::answer [/t/gateway]
+       200 ( 0.00%)  ???:memcpy [/lib/libc.so.6]
+";
+        let functions = parse_functions(text);
+        assert_eq!(functions.get("gateway::proxy::answer"), Some(&5_000_000));
+        assert_eq!(functions.get("memcpy"), Some(&200));
+        assert_eq!(functions.len(), 2);
+    }
+}

@@ -1,0 +1,112 @@
+//! CPU time and memory of a process and its children, read from /proc.
+
+use std::fs;
+
+/// The fields of /proc/PID/stat that are counted here; times in clock ticks.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    ticks: u64,
+}
+
+/// CPU ticks (user and system, ended children included) of `pid` and everything below it.
+pub(super) fn cpu_ticks(pid: u32) -> Result<u64, String> {
+    family(pid)?.iter().map(|&member| Ok(stat(member)?.ticks)).sum()
+}
+
+/// Resident memory of `pid` and everything below it, in KiB; pages they share count in each.
+pub(super) fn resident_kib(pid: u32) -> Result<u64, String> {
+    family(pid)?
+        .iter()
+        .map(|member| {
+            let path = format!("/proc/{member}/status");
+            let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+            parse_resident(&text).ok_or_else(|| format!("{path}: no VmRSS"))
+        })
+        .sum()
+}
+
+/// Clock ticks in a second, as `getconf` says.
+pub(super) fn ticks_per_second() -> Result<u64, String> {
+    let output = std::process::Command::new("getconf")
+        .arg("CLK_TCK")
+        .output()
+        .map_err(|error| format!("getconf: {error}"))?;
+    String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .map_err(|_| "getconf CLK_TCK: not a number".to_owned())
+}
+
+fn stat(pid: u32) -> Result<Stat, String> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    parse_stat(&text).ok_or_else(|| format!("{path}: not understood"))
+}
+
+/// `pid` and all that descend from it.
+fn family(pid: u32) -> Result<Vec<u32>, String> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .map_err(|error| format!("/proc: {error}"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|member| Some((member, stat(member).ok()?.parent)))
+        .collect();
+    Ok(descendants(pid, &parents))
+}
+
+fn descendants(pid: u32, parents: &[(u32, u32)]) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(child, _)| child));
+        next += 1;
+    }
+    found
+}
+
+/// The command stands in brackets and may itself hold brackets and spaces: the fields begin after the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks =
+        fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum::<Option<_>>();
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: ticks? })
+}
+
+fn parse_resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_although_its_name_has_brackets() {
+        let text = "42 (a) b (c)) S 7 42 42 0 -1 4194560 100 200 0 0 11 22 3 4 20 0 1 0 5 6 7";
+        assert_eq!(parse_stat(text), Some(Stat { parent: 7, ticks: 40 }));
+        assert_eq!(parse_stat("42 (a) S 7"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn resident_memory_is_in_kib() {
+        assert_eq!(parse_resident("VmHWM:\t  99 kB\nVmRSS:\t    1234 kB\n"), Some(1234));
+        assert_eq!(parse_resident("VmHWM:\t  99 kB\n"), None);
+    }
+
+    #[test]
+    fn children_of_children_belong_to_the_family() {
+        let parents = [(2, 1), (3, 2), (4, 3), (9, 8), (5, 1)];
+        assert_eq!(descendants(1, &parents), [1, 2, 5, 3, 4]);
+        assert_eq!(descendants(8, &parents), [8, 9]);
+    }
+
+    #[test]
+    fn this_very_process_can_be_read() {
+        let pid = std::process::id();
+        assert!(resident_kib(pid).expect("own memory") > 100);
+        assert!(cpu_ticks(pid).is_ok());
+    }
+}
