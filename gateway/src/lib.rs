@@ -1,1 +1,3 @@
-//! x
+//! A programmable API gateway and smart proxy.
+
+pub mod config;
