@@ -18,5 +18,5 @@ pub mod units;
 
 pub mod ip;
 
-pub use exchange::{Client, Exchange, Flow, Refusal};
-pub use hooks::{Body, Hooks, Plugin, Step, Transform};
+pub use exchange::{Client, Exchange, Flow, Origin, Refusal, Scheme};
+pub use hooks::{Body, Ending, Hooks, Outcome, Plugin, Step, Transform};
