@@ -1,3 +1,4 @@
 //! A programmable API gateway and smart proxy.
 
 pub mod config;
+pub mod observe;

@@ -1,0 +1,12 @@
+//! What is seen from outside: metrics for Prometheus and the access log.
+
+pub mod exposition;
+mod lanes;
+pub mod metrics;
+mod process;
+
+pub mod access_log;
+mod escape;
+mod line;
+mod log_target;
+mod queue;
