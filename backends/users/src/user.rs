@@ -1,0 +1,178 @@
+//! A user: what clients write, checked once, and what they read.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::password::Password;
+
+const NAME_CHARACTERS_MAX: usize = 100;
+/// The longest address SMTP can carry (RFC 5321, 4.5.3.1.3, less the angle brackets).
+const EMAIL_BYTES_MAX: usize = 254;
+/// Hashing time does not grow with it; this only keeps bodies small.
+const PASSWORD_BYTES_MAX: usize = 256;
+
+/// A user as everybody may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) name: Name,
+    pub(crate) email: Email,
+}
+
+/// Random, so that ids cannot be counted through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct UserId(Uuid);
+
+impl UserId {
+    fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for UserId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.hyphenated().fmt(formatter)
+    }
+}
+
+impl FromStr for UserId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// A name of 1 to 100 characters, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Name(String);
+
+impl Name {
+    pub(crate) fn parse(text: String) -> Result<Self, FieldError> {
+        let characters = text.chars().count();
+        if text.trim().is_empty() || characters > NAME_CHARACTERS_MAX {
+            return Err(FieldError::Name);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(FieldError::Name);
+        }
+        Ok(Self(text))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Something before an `@` and something after it. Whether mail arrives there, only mail can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Email(String);
+
+impl Email {
+    pub(crate) fn parse(text: String) -> Result<Self, FieldError> {
+        let odd = |character: char| character.is_whitespace() || character.is_control();
+        match text.rsplit_once('@') {
+            Some((local, domain))
+                if !local.is_empty()
+                    && !domain.is_empty()
+                    && text.len() <= EMAIL_BYTES_MAX
+                    && !text.contains(odd) =>
+            {
+                Ok(Self(text))
+            }
+            _ => Err(FieldError::Email),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a client sends to create or change a user.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Draft {
+    /// Only so that what was read can be sent back changed; it has to be the one in the path.
+    id: Option<String>,
+    name: String,
+    email: String,
+    password: Option<Password>,
+}
+
+impl Draft {
+    /// A user who was not there before. Fails if a field is not what it has to be or the password is missing.
+    pub(crate) fn into_new_user(self) -> Result<(User, Password), FieldError> {
+        if self.id.is_some() {
+            return Err(FieldError::IdGiven);
+        }
+        let (user, password) = self.into_user(UserId::random())?;
+        Ok((user, password.ok_or(FieldError::PasswordMissing)?))
+    }
+
+    /// What a known user becomes; no password means that it stays.
+    pub(crate) fn into_user(self, id: UserId) -> Result<(User, Option<Password>), FieldError> {
+        let Self { id: id_given, name, email, password } = self;
+        if id_given.is_some_and(|given| given.parse() != Ok(id)) {
+            return Err(FieldError::IdDiffers);
+        }
+        if password.as_ref().is_some_and(|it| !(1..=PASSWORD_BYTES_MAX).contains(&it.len())) {
+            return Err(FieldError::Password);
+        }
+        Ok((User { id, name: Name::parse(name)?, email: Email::parse(email)? }, password))
+    }
+}
+
+/// What is wrong with something a client sent. The text goes to the client.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FieldError {
+    #[error("id is chosen by the service; leave it out")]
+    IdGiven,
+    #[error("id is not the one in the path")]
+    IdDiffers,
+    #[error("name must have 1 to {NAME_CHARACTERS_MAX} characters and no control characters")]
+    Name,
+    #[error("email must look like name@example.org and have at most {EMAIL_BYTES_MAX} bytes")]
+    Email,
+    #[error("password must have 1 to {PASSWORD_BYTES_MAX} bytes")]
+    Password,
+    #[error("password is missing")]
+    PasswordMissing,
+    #[error("count must be 1 to {max}")]
+    PageSize { max: u32 },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_emails_are_taken_within_their_bounds() {
+        let longest = "ä".repeat(NAME_CHARACTERS_MAX);
+        for (name, taken) in [
+            ("Ann", true),
+            (&longest, true),
+            (&format!("{longest}x"), false),
+            ("", false),
+            ("  ", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(Name::parse(name.to_owned()).is_ok(), taken, "{name:?}");
+        }
+        let longest = format!("{}@example.org", "a".repeat(EMAIL_BYTES_MAX - 12));
+        for (email, taken) in [
+            ("ann@example.org", true),
+            (&longest, true),
+            (&format!("a{longest}"), false),
+            ("ann", false),
+            ("@example.org", false),
+            ("ann@", false),
+            ("a nn@example.org", false),
+            ("ann@example.org\r\n", false),
+        ] {
+            assert_eq!(Email::parse(email.to_owned()).is_ok(), taken, "{email:?}");
+        }
+    }
+}

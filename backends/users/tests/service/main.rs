@@ -1,0 +1,7 @@
+//! The service as its clients see it, over real sockets.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod rig;
+
+mod endpoints;
+mod keeping;
