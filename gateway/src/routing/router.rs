@@ -1,0 +1,314 @@
+//! The router: built once from the routes of a configuration, asked once per request.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::condition::Condition;
+use super::hosts::Hosts;
+use super::methods::{AskedMethod, Methods};
+use super::parameters::{PARAMETERS_MAX, Parameters};
+use super::trie::Trie;
+use crate::config::{Problem, Route, Segment, Sources};
+
+/// The most segments one path pattern may have; a search goes no deeper.
+pub const SEGMENTS_MAX: usize = 128;
+
+/// What routing looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// `http` or `https`, as the client used it.
+    pub scheme: &'a str,
+    /// The host without its port, in lower case; empty if there is none.
+    pub host: &'a str,
+    /// The path as [`normalise`](super::path::normalise) gives it.
+    pub path: &'a str,
+    /// The query without its question mark, for conditions.
+    pub query: Option<&'a str>,
+    /// The headers, for conditions.
+    pub headers: &'a HeaderMap,
+    /// The client's address, for conditions.
+    pub client: IpAddr,
+}
+
+/// What routing found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A route takes the request.
+    Route {
+        /// Its index in the routes the router was built from.
+        index: usize,
+        /// Where its parameters stand in the path.
+        parameters: Parameters,
+    },
+    /// The path is known, but not with this method.
+    MethodNotAllowed {
+        /// The value of `Allow`.
+        allow: HeaderValue,
+    },
+    /// No route knows the path.
+    NotFound,
+}
+
+/// All routes of a configuration, ready to be asked.
+#[derive(Debug)]
+pub struct Router {
+    hosts: Hosts,
+    tries: Vec<Trie>,
+    leaves: Vec<Leaf>,
+    /// By the index of the route.
+    conditions: Vec<Option<Condition>>,
+}
+
+/// The routes of one host and path.
+#[derive(Debug, Default)]
+struct Leaf {
+    /// In the order in which they are tried.
+    candidates: Vec<Candidate>,
+    /// The value of `Allow` for all of them, unless it depends on conditions.
+    allow: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    route: u32,
+    methods: Methods,
+    conditional: bool,
+}
+
+impl Router {
+    /// Builds the router. Problems are conditions that do not compile, patterns that are too long, and routes that
+    /// cannot be told apart.
+    pub fn build(routes: &[Route], sources: &Sources) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut conditions = Vec::with_capacity(routes.len());
+        for route in routes {
+            problems.extend(too_much(route));
+            conditions.push(condition(route, &mut problems));
+        }
+        let mut router =
+            Self { hosts: Hosts::default(), tries: Vec::new(), leaves: Vec::new(), conditions };
+        for (index, route) in routes.iter().enumerate() {
+            router.insert(index, route);
+        }
+        for leaf in &mut router.leaves {
+            leaf.finish(routes);
+            problems.extend(leaf.indistinguishable(routes, sources));
+        }
+        problems.sort_by_key(|problem| problem.place);
+        problems.dedup();
+        if problems.is_empty() { Ok(router) } else { Err(problems) }
+    }
+
+    /// Finds the route that takes a request.
+    pub fn find(&self, asked: &Asked<'_>) -> Found {
+        let method = AskedMethod::new(asked.method);
+        let mut path_is_known = false;
+        let taken = self.visit(asked.host, asked.path, &mut 0, |leaf, parameters| {
+            path_is_known = true;
+            let taken = leaf.candidates.iter().find(|candidate| {
+                candidate.methods.take(method) && self.holds(candidate, asked, parameters)
+            });
+            match taken {
+                Some(candidate) => ControlFlow::Break((candidate.route, *parameters)),
+                None => ControlFlow::Continue(()),
+            }
+        });
+        match taken {
+            ControlFlow::Break((route, parameters)) => {
+                Found::Route { index: route as usize, parameters }
+            }
+            ControlFlow::Continue(()) if path_is_known => self.not_allowed(asked),
+            ControlFlow::Continue(()) => Found::NotFound,
+        }
+    }
+
+    /// The condition of a route, by the route's index.
+    pub fn condition(&self, route: usize) -> Option<&Condition> {
+        self.conditions.get(route)?.as_ref()
+    }
+
+    /// How many conditions could not be evaluated so far; each counts as one that does not hold.
+    pub fn condition_errors(&self) -> u64 {
+        self.conditions.iter().flatten().map(Condition::errors).sum()
+    }
+
+    /// Every route whose host and path fit, in the order in which they are tried, with its parameters. A route that
+    /// fits in several ways comes once for each.
+    pub fn candidates(&self, host: &str, path: &str) -> Vec<(usize, Parameters)> {
+        let mut candidates = Vec::new();
+        let _end = self.visit(host, path, &mut 0, |leaf, parameters| {
+            let routes = leaf.candidates.iter().map(|candidate| candidate.route as usize);
+            candidates.extend(routes.map(|route| (route, *parameters)));
+            ControlFlow::<()>::Continue(())
+        });
+        candidates
+    }
+
+    /// The indices of all routes in the order in which they are tried, hosts and paths that exclude each other sorted
+    /// by their text.
+    pub fn in_order(&self) -> Vec<usize> {
+        let tries = self.hosts.in_order().into_iter().map(|trie| &self.tries[trie as usize]);
+        let leaves = tries.flat_map(Trie::in_order).map(|leaf| &self.leaves[leaf as usize]);
+        let mut seen = vec![false; self.conditions.len()];
+        leaves
+            .flat_map(|leaf| leaf.candidates.iter().map(|candidate| candidate.route as usize))
+            .filter(|route| !std::mem::replace(&mut seen[*route], true))
+            .collect()
+    }
+
+    /// How many nodes and comparisons it takes to find all candidates of a request: the cost of the worst case.
+    pub fn steps(&self, host: &str, path: &str) -> u32 {
+        let mut steps = 0;
+        let _end = self.visit(host, path, &mut steps, |_, _| ControlFlow::<()>::Continue(()));
+        steps
+    }
+
+    fn insert(&mut self, index: usize, route: &Route) {
+        let mut hosts: Vec<_> = route.hosts.iter().map(Some).collect();
+        if hosts.is_empty() {
+            hosts.push(None);
+        }
+        let whole = [Segment::Exact(String::new())];
+        let segments = if route.path.segments.is_empty() { &whole } else { &*route.path.segments };
+        for host in hosts {
+            let next = self.tries.len() as u32;
+            let trie = self.hosts.find_or_insert(host, || next);
+            if trie == next {
+                self.tries.push(Trie::default());
+            }
+            let next = self.leaves.len() as u32;
+            let leaf = self.tries[trie as usize].find_or_insert(segments, || next);
+            if leaf == next {
+                self.leaves.push(Leaf::default());
+            }
+            let candidates = &mut self.leaves[leaf as usize].candidates;
+            // A host that is named twice in one route is one host.
+            if candidates.last().is_none_or(|last| last.route as usize != index) {
+                let methods = Methods::new(&route.methods);
+                let conditional = route.when.is_some();
+                candidates.push(Candidate { route: index as u32, methods, conditional });
+            }
+        }
+    }
+
+    fn visit<T>(
+        &self,
+        host: &str,
+        path: &str,
+        steps: &mut u32,
+        mut visit: impl FnMut(&Leaf, &Parameters) -> ControlFlow<T>,
+    ) -> ControlFlow<T> {
+        self.hosts.each(host, |trie| {
+            let trie = &self.tries[trie as usize];
+            trie.walk(path, steps, |leaf, parameters| {
+                visit(&self.leaves[leaf as usize], parameters)
+            })
+        })
+    }
+
+    fn holds(&self, candidate: &Candidate, asked: &Asked<'_>, parameters: &Parameters) -> bool {
+        !candidate.conditional
+            || self
+                .condition(candidate.route as usize)
+                .is_some_and(|condition| condition.holds(asked, parameters))
+    }
+
+    /// The answer when no candidate takes the method: 405 with the methods of the routes that are there for this
+    /// request, which are none if no condition holds.
+    fn not_allowed(&self, asked: &Asked<'_>) -> Found {
+        let mut leaves = 0;
+        let mut ready = None;
+        let mut methods: Option<Methods> = None;
+        let _end = self.visit(asked.host, asked.path, &mut 0, |leaf, parameters| {
+            leaves += 1;
+            ready.clone_from(&leaf.allow);
+            for candidate in &leaf.candidates {
+                if self.holds(candidate, asked, parameters) {
+                    methods.get_or_insert_default().add(&candidate.methods);
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        let ready = ready.filter(|_| leaves == 1);
+        match ready.or_else(|| methods.and_then(|methods| methods.allow())) {
+            Some(allow) => Found::MethodNotAllowed { allow },
+            None => Found::NotFound,
+        }
+    }
+}
+
+impl Leaf {
+    /// Puts the candidates in order. What is still equal afterwards takes different methods or is refused.
+    fn finish(&mut self, routes: &[Route]) {
+        self.candidates.sort_by_key(|candidate| {
+            let priority = routes[candidate.route as usize].priority;
+            (
+                !candidate.conditional,
+                std::cmp::Reverse(priority),
+                candidate.methods.any(),
+                !candidate.methods.name_head(),
+                candidate.route,
+            )
+        });
+        if self.candidates.iter().all(|candidate| !candidate.conditional) {
+            let mut all = Methods::default();
+            self.candidates.iter().for_each(|candidate| all.add(&candidate.methods));
+            self.allow = all.allow();
+        }
+    }
+
+    /// A problem for each route that takes the same requests as an earlier one.
+    fn indistinguishable(&self, routes: &[Route], sources: &Sources) -> Vec<Problem> {
+        let alike = |one: &Candidate, other: &Candidate| {
+            let same_rank = one.conditional == other.conditional
+                && (!one.conditional
+                    || routes[one.route as usize].priority
+                        == routes[other.route as usize].priority);
+            same_rank && one.methods.overlap(&other.methods)
+        };
+        let mut problems = Vec::new();
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            let before = &self.candidates[..position];
+            let Some(other) = before.iter().find(|other| alike(other, candidate)) else { continue };
+            let mut places =
+                [routes[other.route as usize].place, routes[candidate.route as usize].place];
+            places.sort_unstable();
+            let [earlier, later] = places;
+            let what = format!(
+                "this route takes the same requests as the route at {}",
+                sources.at(earlier)
+            );
+            let help = if candidate.conditional {
+                "give them different priorities, or a different host, path or methods"
+            } else {
+                "give one of them another host, path or methods, or a condition (`when`)"
+            };
+            problems.push(Problem::at(later, what).help(help));
+        }
+        problems
+    }
+}
+
+fn condition(route: &Route, problems: &mut Vec<Problem>) -> Option<Condition> {
+    let when = route.when.as_ref()?;
+    Condition::compile(when, &route.path).map_err(|problem| problems.push(problem)).ok()
+}
+
+fn too_much(route: &Route) -> Option<Problem> {
+    let segments = &route.path.segments;
+    let parameters =
+        segments.iter().filter(|segment| !matches!(segment, Segment::Exact(_))).count();
+    if parameters > PARAMETERS_MAX {
+        let what = format!("the path has {parameters} parameters");
+        return Some(Problem::at(route.place, what).help(format!("at most {PARAMETERS_MAX} do")));
+    }
+    if segments.len() > SEGMENTS_MAX {
+        let what = format!("the path has {} segments", segments.len());
+        return Some(Problem::at(route.place, what).help(format!("at most {SEGMENTS_MAX} do")));
+    }
+    None
+}
