@@ -57,7 +57,9 @@ pub enum Origin {
 /// One request and what belongs to it, while it passes through the chain.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The request's method, URI, version and headers; a plugin may change them on the way down.
+    /// The request's method, URI, version and headers; a plugin may change them on the way down. On the way up method,
+    /// URI and version are still there, but the headers have gone to the upstream: what a plugin needs of them by
+    /// then, it keeps in `state`.
     pub request: request::Parts,
     /// The whole request body, if a plugin of this chain asked for it ([`Body::Whole`](crate::Body::Whole)): it is
     /// there from that plugin on. Replace it to send another one; the gateway sets `Content-Length`.
@@ -97,7 +99,7 @@ impl Exchange {
     }
 
     /// Host and port as the client asked for them: the URI's authority (HTTP/2), else the one `Host` header.
-    /// `None` if there is none, or if it is not a plain host and port.
+    /// `None` if there is none, or if it is not a plain host and port. For the way down.
     pub fn authority(&self) -> Option<Authority> {
         let authority = match self.request.uri.authority() {
             Some(authority) => authority.clone(),

@@ -61,7 +61,7 @@ pub trait Plugin: Any + Send + Sync {
         &'a self,
         exchange: &'a mut Exchange,
         response: &'a mut http::Response<Bytes>,
-    ) -> Step<'a, Result<(), Refusal>> {
+    ) -> Step<'a, Result<(), Box<Refusal>>> {
         let _ = (exchange, response);
         Step::Done(Ok(()))
     }
@@ -190,10 +190,10 @@ impl<T> Step<'_, T> {
 /// reply, afterwards the message is cut short.
 pub trait Transform {
     /// One chunk in, at most one out; an empty result sends nothing.
-    fn chunk(&mut self, chunk: Bytes) -> Result<Bytes, Refusal>;
+    fn chunk(&mut self, chunk: Bytes) -> Result<Bytes, Box<Refusal>>;
 
     /// The body has ended; what was held back comes now.
-    fn end(&mut self) -> Result<Bytes, Refusal> {
+    fn end(&mut self) -> Result<Bytes, Box<Refusal>> {
         Ok(Bytes::new())
     }
 }

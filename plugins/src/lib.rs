@@ -11,12 +11,18 @@
 //! A plugin never sees a socket, the configuration or the gateway; it sees an [`Exchange`].
 
 pub mod exchange;
+pub mod header_name;
 pub mod hooks;
 pub mod registry;
 pub mod secret;
+pub mod template;
+mod text;
 pub mod units;
 
+pub mod correlation_id;
+pub mod headers;
 pub mod ip;
+pub mod redirect;
 
 pub use exchange::{Client, Exchange, Flow, Origin, Refusal, Scheme};
 pub use hooks::{Body, Ending, Hooks, Outcome, Plugin, Step, Transform};

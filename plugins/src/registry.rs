@@ -46,5 +46,8 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "correlation-id" CorrelationId correlation_id
+    "headers" Headers headers
     "ip" Ip ip
+    "redirect" Redirect redirect
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 
 /// A length of time: a number and a unit (`ms`, `s`, `m`, `h`, `d`), several may follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +63,9 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         match millis {
-            _ if millis % 1_000 != 0 || millis == 0 => write!(f, "{millis}ms"),
-            _ if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 => write!(f, "{}m", millis / 60_000),
+            _ if !millis.is_multiple_of(1_000) || millis == 0 => write!(f, "{millis}ms"),
+            _ if millis.is_multiple_of(3_600_000) => write!(f, "{}h", millis / 3_600_000),
+            _ if millis.is_multiple_of(60_000) => write!(f, "{}m", millis / 60_000),
             _ => write!(f, "{}s", millis / 1_000),
         }
     }
@@ -87,13 +87,17 @@ impl<T> Visitor<'_> for Text<T> {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text("a duration such as \"250ms\", \"10s\" or \"1h30m\"", Self::parse))
+        deserializer.deserialize_str(Text(
+            "a duration such as \"250ms\", \"10s\" or \"1h30m\"",
+            Self::parse,
+        ))
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text("a size such as \"512B\", \"32KiB\" or \"10MB\"", Self::parse))
+        deserializer
+            .deserialize_str(Text("a size such as \"512B\", \"32KiB\" or \"10MB\"", Self::parse))
     }
 }
 
