@@ -1,2 +1,91 @@
-//! To be written.
-fn main() {}
+//! The news service as a program: flags, start, wait for a signal, stop.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use news::{Database, ReadSide, Settings, Theme};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Bad arguments or a configuration that cannot be used.
+const REFUSED: u8 = 1;
+/// The service ran and failed.
+const FAILED: u8 = 2;
+
+/// The portal's news: the articles of one theme over HTTP
+#[derive(Parser)]
+#[command(name = "news")]
+struct Flags {
+    /// What the articles are about, for example famous, politics or sports
+    #[arg(long, env = "NEWS_THEME")]
+    theme: Theme,
+
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "NEWS_ADDRESS", default_value = "127.0.0.1:3011")]
+    address: SocketAddr,
+
+    /// Where every version is kept: sqlite:FILE (created if it is not there)
+    #[arg(long, env = "NEWS_EVENT_LOG", default_value = "sqlite:news-event-log.sqlite")]
+    event_log: Database,
+
+    /// Where the latest versions are kept for readers: sqlite:FILE; may be deleted, the log makes it again
+    #[arg(long, env = "NEWS_LATEST", default_value = "sqlite:news-latest.sqlite")]
+    latest: Database,
+
+    /// Make the latest versions again from the whole log before serving
+    #[arg(long)]
+    rebuild: bool,
+}
+
+impl From<Flags> for Settings {
+    fn from(flags: Flags) -> Self {
+        let Flags { theme, address, event_log, latest, rebuild } = flags;
+        let read_side = if rebuild { ReadSide::Rebuild } else { ReadSide::CatchUp };
+        Self { theme, address, event_log, latest, read_side }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Nothing can be done about a terminal that does not take the message.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
+        }
+    };
+    log_as_json();
+    let running = match news::start(flags.into()).await {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!(%error, "not started");
+            return ExitCode::from(REFUSED);
+        }
+    };
+    tracing::info!(address = %running.address(), "ready");
+    match run(running).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "failed");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(mut running: news::Running) -> Result<(), news::StopError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(news::StopError::Signal)?;
+    tokio::select! {
+        ended = running.ended() => return ended,
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await
+}
+
+fn log_as_json() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).init();
+}

@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
     match run(running).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "failed");
+            tracing::error!(%error, "failed");
             ExitCode::from(FAILED)
         }
     }

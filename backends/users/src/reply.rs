@@ -1,7 +1,7 @@
 //! The one place where something that went wrong becomes an answer.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Field(#[from] FieldError),
     #[error("{}", .0.body_text())]
     Body(#[from] JsonRejection),
+    #[error("{}", .0.body_text())]
+    Path(#[from] PathRejection),
     #[error("{}", .0.body_text())]
     Query(#[from] QueryRejection),
     #[error(transparent)]
@@ -34,7 +36,7 @@ pub(crate) enum Failure {
 impl Failure {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Field(_) | Self::Query(_) => StatusCode::BAD_REQUEST,
+            Self::Field(_) | Self::Path(_) | Self::Query(_) => StatusCode::BAD_REQUEST,
             // axum tells JSON of the wrong shape (422) from no JSON (400); to our clients both are malformed.
             Self::Body(rejection) => match rejection.status() {
                 StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -82,16 +82,19 @@ async fn create(
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-async fn read(State(users): State<Users>, Path(id): Path<String>) -> Result<Json<User>, Failure> {
-    Ok(Json(users.store.find(known_form(&id)?).await?))
+async fn read(
+    State(users): State<Users>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<User>, Failure> {
+    Ok(Json(users.store.find(known_form(id)?).await?))
 }
 
 async fn update(
     State(users): State<Users>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     draft: Result<Json<Draft>, JsonRejection>,
 ) -> Result<Json<User>, Failure> {
-    let id = known_form(&id)?;
+    let id = known_form(id)?;
     let Json(draft) = draft?;
     let (user, password) = draft.into_user(id)?;
     let hash = match password {
@@ -102,14 +105,18 @@ async fn update(
     Ok(Json(user))
 }
 
-async fn remove(State(users): State<Users>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
-    users.store.remove(known_form(&id)?).await?;
+async fn remove(
+    State(users): State<Users>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Failure> {
+    users.store.remove(known_form(id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ids are opaque to clients: text that is no id of ours names nobody.
-fn known_form(id: &str) -> Result<UserId, StoreError> {
-    id.parse().map_err(|_| StoreError::UnknownId)
+fn known_form(id: Result<Path<String>, PathRejection>) -> Result<UserId, Failure> {
+    let Path(id) = id?;
+    Ok(id.parse().map_err(|_| StoreError::UnknownId)?)
 }
 
 async fn health(State(users): State<Users>) -> Response {

@@ -158,6 +158,7 @@ async fn what_is_not_there_is_said_in_json() {
         ("DELETE", unknown, 404),
         ("GET", "/user/1", 404),
         ("GET", "/user/..%2F..%2Fetc", 404),
+        ("GET", "/user/%ff", 400),
         ("GET", "/nothing", 404),
         ("DELETE", "/users", 405),
         ("GET", "/user", 405),
