@@ -1,2 +1,97 @@
-//! To be written.
-fn main() {}
+//! `loadtest`: what the gateway promises under load, counted over sockets at both ends.
+
+mod body;
+mod connection;
+mod failure;
+mod idle;
+mod latency;
+mod nonces;
+mod origin;
+mod process;
+mod report;
+mod rig;
+mod slow_headers;
+mod soak;
+mod stream;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use report::Report;
+
+/// Counts over sockets what the gateway promises. Exit code 0: kept; 1: broken; 2: could not be measured.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+    /// Print the report as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A scripted origin: /echo/…, /bytes/N, /delay/MS, /sink, /websocket, /ledger.
+    Origin {
+        /// Where it listens; port 0 for a free one, which is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Mixed traffic at a constant rate through reloads and upgrades; not one request may fail.
+    Soak(soak::Settings),
+    /// Memory of an idle keep-alive connection.
+    Idle(idle::Settings),
+    /// Clients that send a header byte a second are closed by the deadline and disturb nobody.
+    SlowHeaders(slow_headers::Settings),
+    /// A huge body goes through without staying in memory.
+    Stream(stream::Settings),
+}
+
+fn main() -> ExitCode {
+    let Arguments { task, json } = Arguments::parse();
+    match run(task) {
+        Ok(Some(report)) => report.print(json),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One thread does all: no locks in the counting, and a core stays free for the gateway.
+fn run(task: Task) -> anyhow::Result<Option<Report>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        // A dropped task ends what it started: gateways are killed, folders removed.
+        tokio::select! {
+            result = perform(task) => result,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = terminate.recv() => anyhow::bail!("terminated"),
+        }
+    }))
+}
+
+async fn perform(task: Task) -> anyhow::Result<Option<Report>> {
+    Ok(Some(match task {
+        Task::Origin { listen } => {
+            let listener = TcpListener::bind(listen).await.with_context(|| listen.to_string())?;
+            report::say(&format!("origin listens on {}", listener.local_addr()?));
+            origin::serve(listener, origin::Ledger::default()).await;
+            return Ok(None);
+        }
+        Task::Soak(settings) => soak::run(settings).await?,
+        Task::Idle(settings) => idle::run(settings).await?,
+        Task::SlowHeaders(settings) => slow_headers::run(settings).await?,
+        Task::Stream(settings) => stream::run(settings).await?,
+    }))
+}
