@@ -10,9 +10,12 @@ use plugins::registry::PluginSettings;
 use plugins::secret::Secret;
 
 mod check;
+mod environment;
 pub mod error;
+mod fault;
 mod file;
 mod load;
+mod read;
 pub mod schema;
 pub mod source;
 
@@ -175,7 +178,7 @@ pub enum LogTarget {
 pub struct UpstreamId(pub usize);
 
 /// One of `[upstreams.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Where it stands in the config.
     pub place: Place,
@@ -236,7 +239,7 @@ pub enum Protocol {
 }
 
 /// TLS to an upstream's servers. Verified; the name must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// PEM file with the CA that signs the servers' certificates; `None`: the system's.
     pub ca: Option<PathBuf>,
@@ -247,7 +250,7 @@ pub struct UpstreamTls {
 }
 
 /// Which `Host` (or `:authority`) the servers see.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPolicy {
     /// What the client sent (the default, as Envoy and Caddy do).
     Client,
@@ -258,7 +261,7 @@ pub enum HostPolicy {
 }
 
 /// `timeout` of an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     /// TCP connect and TLS handshake.
     pub connect: Duration,
@@ -269,7 +272,7 @@ pub struct UpstreamTimeouts {
 }
 
 /// `pool` of an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Idle connections kept per server and worker.
     pub idle: usize,
