@@ -120,11 +120,7 @@ impl LogThread {
         loop {
             match queue.next() {
                 Work::Switch(target) => self.target = target,
-                Work::Reopen => {
-                    if let Err(error) = self.target.reopen() {
-                        self.failed(&error.to_string());
-                    }
-                }
+                Work::Reopen => self.reopen(),
                 Work::Write(chunk) => {
                     self.write(&chunk);
                     queue.written(chunk.bytes);
@@ -133,6 +129,13 @@ impl LogThread {
             }
         }
         queue.done();
+    }
+
+    /// When the new file cannot be had, the old one stays.
+    fn reopen(&mut self) {
+        if let Err(error) = self.target.reopen() {
+            self.failed(&error.to_string());
+        }
     }
 
     fn write(&mut self, chunk: &Chunk) {

@@ -1,0 +1,77 @@
+//! The admin endpoint: health, metrics and the API, on a listener and a runtime of its own, so that it always answers.
+
+mod api;
+mod bearer;
+mod endpoints;
+mod redact;
+mod reply;
+mod server;
+pub mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::{Config, Problems, UpstreamId};
+
+pub use server::serve;
+
+/// What the admin endpoint asks of the running gateway. Calls may take a while; they are not made on a worker.
+pub trait Control: Send + Sync + 'static {
+    /// Whether the gateway takes traffic; else why not, in words (`draining`, `no configuration yet`).
+    fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// The configuration in use.
+    fn loaded(&self) -> Arc<Loaded>;
+
+    /// The configuration that a reload last refused, unless one was loaded since.
+    fn last_refusal(&self) -> Option<Arc<Refused>>;
+
+    /// The servers of an upstream of [`Control::loaded`], as they are now.
+    fn servers(&self, upstream: UpstreamId) -> Vec<view::ServerView>;
+
+    /// Checks a configuration as `gateway check` does, its tests included, without loading it.
+    fn check(&self, text: &str) -> Result<(), Problems>;
+
+    /// Reads the configuration again, as SIGHUP does; a refused one changes nothing.
+    fn reload(&self) -> Result<Reloaded, Problems>;
+}
+
+/// A configuration that is in use.
+pub struct Loaded {
+    /// Its number, from 1; each successful reload adds one.
+    pub generation: u64,
+    /// When it was loaded.
+    pub at: SystemTime,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The files it was read from, as they were read.
+    pub files: Vec<ConfigFile>,
+    /// The token of `[admin]`, revealed; `None`: the API answers 403.
+    pub token: Option<Box<str>>,
+}
+
+/// A file of the configuration.
+pub struct ConfigFile {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What it said.
+    pub text: Arc<str>,
+}
+
+/// A configuration that was refused.
+pub struct Refused {
+    /// When.
+    pub at: SystemTime,
+    /// Why.
+    pub problems: Problems,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The number of the new configuration.
+    pub generation: u64,
+    /// What it changes that only `gateway run --upgrade` can apply, such as a listener's address; one sentence each.
+    pub not_applied: Vec<String>,
+}
