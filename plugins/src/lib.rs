@@ -13,12 +13,15 @@
 pub mod exchange;
 pub mod header_name;
 pub mod hooks;
+pub mod password_hash;
 pub mod registry;
 pub mod secret;
 pub mod template;
 mod text;
 pub mod units;
+pub mod verified;
 
+pub mod basic_auth;
 pub mod correlation_id;
 pub mod headers;
 pub mod ip;
