@@ -22,5 +22,10 @@ pub mod methods;
 pub mod parameters;
 mod trie;
 
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod sample;
+
 pub use parameters::Parameters;
 pub use router::{Asked, Found, Router};

@@ -262,14 +262,14 @@ mod tests {
         #[test]
         fn any_text_is_refused_or_has_one_form(path in ".*") {
             if let Ok(normalised) = normalise(&path) {
-                prop_assert_eq!(normalise(&normalised.path).as_ref(), Ok(&normalised));
+                prop_assert_eq!(normalise(&normalised.path), Ok(normalised.clone()));
             }
         }
 
         #[test]
         fn no_accepted_path_has_a_dot_segment_in_any_reading(path in tricky()) {
             if let Ok(normalised) = normalise(&path) {
-                prop_assert_eq!(normalise(&normalised.path).as_ref(), Ok(&normalised));
+                prop_assert_eq!(normalise(&normalised.path), Ok(normalised.clone()));
                 let decoded = normalised.path.replace("%2F", "/").replace("%5C", "/");
                 prop_assert!(decoded.split('/').all(|part| part != "." && part != ".."));
                 prop_assert!(normalised.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'));

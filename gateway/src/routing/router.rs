@@ -244,15 +244,16 @@ impl Router {
 impl Leaf {
     /// Puts the candidates in order. What is still equal afterwards takes different methods or is refused.
     fn finish(&mut self, routes: &[Route]) {
-        self.candidates.sort_by_key(|candidate| {
-            let priority = routes[candidate.route as usize].priority;
-            (
-                !candidate.conditional,
-                std::cmp::Reverse(priority),
-                candidate.methods.any(),
-                !candidate.methods.name_head(),
-                candidate.route,
-            )
+        self.candidates.sort_by_cached_key(|candidate| {
+            let Candidate { route, methods, conditional } = candidate;
+            let rank = (
+                !conditional,
+                std::cmp::Reverse(routes[*route as usize].priority),
+                methods.any(),
+                !methods.name_head(),
+            );
+            // Whatever is left excludes each other; it is only listed in this order.
+            (rank, methods.allow().map(|allow| allow.as_bytes().to_vec()))
         });
         if self.candidates.iter().all(|candidate| !candidate.conditional) {
             let mut all = Methods::default();
@@ -311,4 +312,227 @@ fn too_much(route: &Route) -> Option<Problem> {
         return Some(Problem::at(route.place, what).help(format!("at most {SEGMENTS_MAX} do")));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{self, Request, conditional, found, route};
+    use super::*;
+
+    /// Asks a router of these routes each request and compares what it finds.
+    fn check(routes: Vec<Route>, cases: &[(&str, &str)]) {
+        let (router, routes) = sample::build(routes).unwrap();
+        for (request, expected) in cases {
+            assert_eq!(found(&router, &routes, &Request::new(request)), *expected, "{request}");
+        }
+    }
+
+    fn lines(lines: &[&str]) -> Vec<Route> {
+        lines.iter().map(|line| route(line)).collect()
+    }
+
+    #[test]
+    fn exact_goes_before_affixed_before_parameter_before_catch_all() {
+        let routes = lines(&[
+            "- - /{*rest}",
+            "- - /{name}",
+            "- - /v{version}",
+            "- - /v{version}.json",
+            "- - /users",
+            "- - /users/{id}",
+            "- - /users/{id}/{*rest}",
+            "- - /",
+        ]);
+        check(
+            routes,
+            &[
+                ("GET h /", "- - /"),
+                ("GET h /users", "- - /users"),
+                ("GET h /v2.json", "- - /v{version}.json | 2"),
+                ("GET h /v.json", "- - /v{version} | .json"),
+                ("GET h /v2", "- - /v{version} | 2"),
+                ("GET h /v", "- - /{name} | v"),
+                ("GET h /users/7", "- - /users/{id} | 7"),
+                ("GET h /users/7/", "- - /users/{id}/{*rest} | 7 | "),
+                ("GET h /users/7/a/b", "- - /users/{id}/{*rest} | 7 | a/b"),
+                ("GET h /users/", "- - /{*rest} | users/"),
+                ("GET h //", "- - /{*rest} | /"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_catch_all_takes_an_empty_rest_but_not_a_missing_slash() {
+        check(
+            lines(&["- - /users/v1/{*rest}"]),
+            &[
+                ("GET h /users/v1/", "- - /users/v1/{*rest} | "),
+                ("GET h /users/v1", "404"),
+                ("GET h /users/v1/7", "- - /users/v1/{*rest} | 7"),
+                ("OPTIONS h *", "404"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_beginning_that_leads_nowhere_is_taken_back() {
+        check(
+            lines(&["- - /a/{x}/c/d", "- - /a/b/{y}/e", "- - /{*all}"]),
+            &[
+                ("GET h /a/b/c/d", "- - /a/{x}/c/d | b"),
+                ("GET h /a/b/c/e", "- - /a/b/{y}/e | c"),
+                ("GET h /a/b/c/f", "- - /{*all} | a/b/c/f"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_host_falls_through_to_its_wildcards_and_to_any_host() {
+        check(
+            lines(&["- api.example.com /a", "- *.example.com /b", "- - /c", "POST *.com /b"]),
+            &[
+                ("GET api.example.com /a", "- api.example.com /a"),
+                ("GET api.example.com /b", "- *.example.com /b"),
+                ("GET api.example.com /c", "- - /c"),
+                ("GET www.example.com /a", "404"),
+                ("GET other.com /b", "405 POST"),
+                ("GET other.org /c", "- - /c"),
+            ],
+        );
+    }
+
+    #[test]
+    fn head_is_taken_by_get_unless_a_route_names_it() {
+        check(
+            lines(&["GET - /a", "GET - /b", "HEAD - /b", "POST - /c", "- - /c"]),
+            &[
+                ("HEAD h /a", "GET - /a"),
+                ("HEAD h /b", "HEAD - /b"),
+                ("OPTIONS h /a", "405 GET, HEAD"),
+                ("POST h /c", "POST - /c"),
+                ("PURGE h /c", "- - /c"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_known_path_with_another_method_is_405_with_every_method_that_would_do() {
+        check(
+            lines(&["GET,PUT - /users/{id}", "POST - /users/{*rest}", "DELETE - /users/7"]),
+            &[
+                ("PATCH h /users/7", "405 GET, HEAD, POST, PUT, DELETE"),
+                ("PATCH h /users/8", "405 GET, HEAD, POST, PUT"),
+                ("GET h /users/8/9", "405 POST"),
+                ("GET h /user", "404"),
+            ],
+        );
+    }
+
+    #[test]
+    fn conditions_and_priorities_order_routes_of_one_path() {
+        let routes = vec![
+            route("GET - /a"),
+            conditional("GET - /a", "header['x-beta'] == '1'", 0),
+            conditional("- - /a", "'x-beta' in header", 5),
+        ];
+        let (router, routes) = sample::build(routes).unwrap();
+        let names = |request: &Request| match router.find(&request.asked()) {
+            Found::Route { index, .. } => index,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(names(&Request::new("GET h /a")), 0);
+        assert_eq!(names(&Request::new("GET h /a").with("x-beta", "1")), 2);
+        assert_eq!(router.in_order(), [2, 1, 0]);
+        assert_eq!(routes.len(), 3);
+    }
+
+    #[test]
+    fn a_route_whose_condition_does_not_hold_is_not_there() {
+        let when = "has(header.secret)";
+        let (router, routes) = sample::build(vec![conditional("POST - /a", when, 0)]).unwrap();
+        assert_eq!(found(&router, &routes, &Request::new("GET h /a")), "404");
+        assert_eq!(found(&router, &routes, &Request::new("POST h /a")), "404");
+        let known = Request::new("GET h /a").with("secret", "1");
+        assert_eq!(found(&router, &routes, &known), "405 POST");
+    }
+
+    #[test]
+    fn routes_that_cannot_be_told_apart_are_refused_with_both_places() {
+        for (one, other) in [
+            ("- - /users/{id}", "- - /users/{name}"),
+            ("GET a.x,b.x /a", "POST,GET b.x /a"),
+            ("- *.x /{*a}", "- *.x /{*b}"),
+            ("- - /~a", "- - /%7ea"),
+        ] {
+            let problems = sample::build(lines(&["- - /other", one, other])).unwrap_err();
+            let said: Vec<_> = problems.iter().map(|problem| problem.what.as_str()).collect();
+            assert_eq!(
+                said,
+                ["this route takes the same requests as the route at routes.toml:2:1"]
+            );
+        }
+        let twice = vec![
+            conditional("GET - /a", "has(header.a)", 1),
+            conditional("GET - /a", "has(header.b)", 1),
+        ];
+        assert!(sample::build(twice).is_err());
+    }
+
+    #[test]
+    fn what_differs_in_host_method_condition_or_priority_is_told_apart() {
+        for (one, other) in [
+            ("- - /a", "- a.x /a"),
+            ("- *.x /a", "- a.x /a"),
+            ("GET - /a", "POST - /a"),
+            ("GET - /a", "- - /a"),
+            ("GET - /a", "HEAD - /a"),
+            ("- - /a{x}", "- - /{x}a"),
+        ] {
+            assert!(sample::build(lines(&[one, other])).is_ok(), "{one} and {other}");
+        }
+        assert!(sample::build(lines(&["GET a.x,a.x /a"])).is_ok(), "a host named twice");
+    }
+
+    #[test]
+    fn patterns_that_are_too_long_are_refused() {
+        let parameters = "/{p}".repeat(PARAMETERS_MAX + 1);
+        let segments = "/a".repeat(SEGMENTS_MAX + 1);
+        for (path, what) in
+            [(parameters, "the path has 17 parameters"), (segments, "the path has 129 segments")]
+        {
+            let problems = sample::build(lines(&[&format!("- - {path}")])).unwrap_err();
+            assert_eq!(problems[0].what, what);
+        }
+        assert!(sample::build(lines(&[&format!("- - {}", "/{p}".repeat(PARAMETERS_MAX))])).is_ok());
+    }
+
+    /// So many services with a resource each, as a large gateway has them.
+    fn many(count: usize) -> Vec<Route> {
+        let line = |number: usize| match number % 4 {
+            0 => format!("GET - /service{number}/v1/users/{{id}}"),
+            1 => format!("- - /service{number}/{{*rest}}"),
+            2 => format!("- h{number}.example.com /{{*rest}}"),
+            _ => format!("GET - /files/{{name}}.{number}"),
+        };
+        (0..count).map(|number| route(&line(number))).collect()
+    }
+
+    #[test]
+    fn routing_cost_does_not_grow() {
+        let worst = |count: usize| {
+            let (router, _) = sample::build(many(count)).unwrap();
+            let steps = (0..count).map(|number| {
+                [
+                    router.steps("h", &format!("/service{number}/v1/users/7")),
+                    router.steps(&format!("h{number}.example.com"), "/a/b/c"),
+                    router.steps("h", &format!("/files/a.{number}")),
+                ]
+            });
+            steps.flatten().max().unwrap()
+        };
+        let few = worst(10);
+        let most = worst(10_000);
+        // A crowded hash table takes some more comparisons; a scan would take thousands.
+        assert!(most <= few + 30, "{few} steps with 10 routes, {most} with 10,000");
+    }
 }
