@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     Ended { status: String },
     #[error("{what} did not happen within {seconds} s")]
     TooLate { what: &'static str, seconds: u64 },
-    #[error(transparent)]
+    #[error("{}", with_cause(.0))]
     Http(#[from] hyper::Error),
     #[error("the request cannot be built: {0}")]
     Request(#[from] http::Error),
@@ -33,6 +33,14 @@ pub(crate) enum Failure {
     System(#[from] rustix::io::Errno),
     #[error("{option}: {reason}")]
     Setting { option: &'static str, reason: &'static str },
+}
+
+/// hyper says `connection error` and keeps for itself which one.
+fn with_cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 impl From<tokio_tungstenite::tungstenite::Error> for Failure {

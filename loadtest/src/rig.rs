@@ -145,12 +145,11 @@ handover = "{folder}/handover.sock"
 drain = {{ delay = "0s", upgraded = "1s" }}
 
 [limits]
-connections = 20000
-body-bytes = 0
+body = "none"
 
 [admin]
 address = "{admin}"
-token = "{TOKEN}"
+token = {{ text = "{TOKEN}" }}
 
 [access-log]
 file = "{folder}/access.log"

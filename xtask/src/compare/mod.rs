@@ -13,8 +13,8 @@ mod statistics;
 mod wrk;
 
 use std::path::PathBuf;
-use std::process::Command;
 
+use crate::setup;
 use configs::{Scenario, Workspace};
 use options::{Options, Output, Task};
 use process::Stage;
@@ -96,8 +96,8 @@ fn installed(options: &Options) -> Result<Vec<Proxy>, String> {
 /// Builds what is shipped and takes the place of the program from cargo's own words.
 fn build_gateway() -> Result<PathBuf, String> {
     report::note("building the gateway (cargo build --profile dist -p gateway)");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    setup::provide(setup::TO_BUILD)?;
+    let output = setup::cargo()
         .args(["build", "--profile", "dist", "-p", "gateway", "--bin", "gateway"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit())

@@ -29,6 +29,9 @@ pub(super) struct Measured {
     pub(super) logged: Option<f64>,
 }
 
+/// The share of requests that has to be in the log; what is under way at the end of a round may be missing.
+const LOGGED_LEAST: f64 = 0.999;
+
 struct Runner<'a> {
     prepared: &'a Prepared<'a>,
     process: Started,
@@ -63,6 +66,7 @@ pub(super) fn measure(
         count_logs(&mut runners)?;
     }
     let mut measured: Vec<Measured> = runners.into_iter().map(finish).collect();
+    measured.iter().for_each(warn_of_dropped_lines);
     measured.sort_by_key(|one| set.iter().position(|prepared| prepared.kind() == one.kind));
     Ok(measured)
 }
@@ -132,6 +136,17 @@ fn finish(runner: Runner<'_>) -> Measured {
     let logged =
         runner.prepared.log.is_some().then(|| runner.lines as f64 / runner.requests as f64);
     Measured { kind: runner.prepared.kind(), rounds: runner.rounds, logged }
+}
+
+/// Who drops log lines does less work than the others.
+fn warn_of_dropped_lines(one: &Measured) {
+    if let Some(share) = one.logged.filter(|share| *share < LOGGED_LEAST) {
+        let name = one.kind.name();
+        super::report::note(&format!(
+            "NOT THE SAME WORK: {name} logged {:.1} % of its requests",
+            share * 100.0
+        ));
+    }
 }
 
 fn named<T>(prepared: &Prepared<'_>, result: Result<T, String>) -> Result<T, String> {
