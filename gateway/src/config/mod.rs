@@ -15,6 +15,7 @@ pub mod error;
 mod fault;
 mod file;
 mod load;
+mod pattern;
 mod read;
 pub mod schema;
 pub mod source;

@@ -17,6 +17,18 @@ impl Place {
     pub fn new(span: &Range<usize>) -> Self {
         Self { start: span.start, end: span.end }
     }
+
+    pub(super) fn holds(self, inner: Self) -> bool {
+        self.start <= inner.start && inner.end <= self.end
+    }
+
+    pub(super) fn start(self) -> usize {
+        self.start
+    }
+
+    pub(super) fn end(self) -> usize {
+        self.end
+    }
 }
 
 /// All files that were read, laid end to end.

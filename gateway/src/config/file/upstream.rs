@@ -1,0 +1,161 @@
+//! `[upstreams.NAME]`: a group of servers and how to speak to them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use super::values::{Timeout, timeout};
+use super::{At, table};
+
+/// A group of servers.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::config) struct Upstream {
+    /// Its servers, at least one: `"ip:port"`, `"name:port"` (every address of the name is a server, looked up again
+    /// when its time to live is over), `"unix:/path"`, or `{ address = "…", weight = 2 }`.
+    pub(in crate::config) servers: At<Vec<At<UpstreamServer>>>,
+    /// How a server is chosen. Default: "round-robin", by weight, the most predictable.
+    #[serde(default)]
+    pub(in crate::config) balance: Balance,
+    /// What is spoken to the servers. Default: "http1", which every server speaks.
+    #[serde(default)]
+    pub(in crate::config) protocol: Protocol,
+    /// TLS to the servers; `{}` is TLS with the system's authorities. Default: none, plain text.
+    pub(in crate::config) tls: Option<At<UpstreamTls>>,
+    /// The `Host` the servers see: "client" (what the client sent), "server" (the server's own address) or
+    /// `{ fixed = "name" }`. Default: "client", as Envoy, HAProxy and Caddy: redirects and cookies then name the right
+    /// host (nginx: the server's).
+    #[serde(default)]
+    pub(in crate::config) host: Host,
+    /// Its time limits.
+    #[serde(default)]
+    pub(in crate::config) timeout: UpstreamTimeouts,
+    /// Its keep-alive connections.
+    #[serde(default)]
+    pub(in crate::config) pool: Pool,
+}
+
+/// One server: an address, or a table with its weight.
+#[derive(Clone, Debug)]
+pub(in crate::config) struct UpstreamServer {
+    pub(in crate::config) address: String,
+    pub(in crate::config) weight: u32,
+}
+
+/// A server with its weight.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ServerTable {
+    /// `"ip:port"`, `"name:port"` or `"unix:/path"`.
+    address: String,
+    /// Its share of the requests among the group, up to 1000; 0: no new requests. Default: 1.
+    #[serde(default = "weight")]
+    weight: u32,
+}
+
+fn weight() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for UpstreamServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = UpstreamServer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("addresses such as \"10.0.0.1:3000\" or { address = \"10.0.0.1:3000\", weight = 2 }")
+            }
+
+            fn visit_str<E: Error>(self, address: &str) -> Result<UpstreamServer, E> {
+                Ok(UpstreamServer { address: address.to_owned(), weight: weight() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<UpstreamServer, A::Error> {
+                let ServerTable { address, weight } =
+                    ServerTable::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(UpstreamServer { address, weight })
+            }
+        }
+
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+super::values::text_or!(UpstreamServer, "UpstreamServer", ServerTable);
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::config) enum Balance {
+    /// One after the other, by weight, evenly spread.
+    #[default]
+    RoundRobin,
+    /// The less busy of two chosen at random: better where servers or requests differ much.
+    TwoChoices,
+}
+
+/// What is spoken to the servers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::config) enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: over TLS by agreement (ALPN), else with prior knowledge (h2c). gRPC needs it.
+    Http2,
+}
+
+/// Which `Host` the servers see.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::config) enum Host {
+    /// What the client sent.
+    #[default]
+    Client,
+    /// The server's own address.
+    Server,
+    /// This one.
+    Fixed(At<String>),
+}
+
+table! {
+    /// TLS to the servers: verified, and the name must match.
+    UpstreamTls {
+        /// PEM file with the authority that signed the servers' certificates. Default: the system's authorities.
+        ca: Option<At<PathBuf>> = None,
+        /// The name asked for and looked for in the certificate. Default: the server's own name or address.
+        server_name: Option<At<String>> = None,
+        /// Any certificate is believed, so anyone in between can read and change everything. Default: false.
+        dangerous_no_verify: bool = false,
+    }
+}
+
+table! {
+    /// Time limits of an upstream.
+    UpstreamTimeouts {
+        /// TCP connect and TLS handshake; then 504. Default: 1s: within a data centre either it is there or it is not
+        /// (nginx: 60s).
+        connect: Timeout = timeout(1),
+        /// From the last byte of the request to the head of the response; then 504. Default: 60s, as nginx.
+        response: Timeout = timeout(60),
+        /// Between two chunks of a response body, also of WebSockets and event streams. Default: 60s, as nginx.
+        idle: Timeout = timeout(60),
+    }
+}
+
+table! {
+    /// Keep-alive connections of an upstream.
+    Pool {
+        /// Idle connections kept for each server by each worker; 0: none. Default: 64.
+        idle: usize = 64,
+        /// How long one is kept. Must be shorter than the servers' own keep-alive, or requests meet a closing
+        /// connection. Default: 4s, since Node and Apache close after 5.
+        idle_timeout: Timeout = timeout(4),
+    }
+}
