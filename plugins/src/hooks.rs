@@ -49,7 +49,7 @@ pub trait Plugin: Any + Send + Sync {
 
     /// How it wants to see this response's body: what [`Hooks::response_body`] says, or [`Body::Unseen`] to leave
     /// this one alone (another content type, already compressed). Asked right after [`Plugin::response`], never for
-    /// a response without a body (to HEAD, 204, 304).
+    /// a response without a body (to HEAD, 101, 204, 304).
     fn response_body(&self, exchange: &Exchange, response: &http::response::Parts) -> Body {
         let _ = (exchange, response);
         self.hooks().response_body
