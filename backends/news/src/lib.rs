@@ -40,4 +40,4 @@ mod reply;
 pub use event_log::LogError;
 pub use latest::LatestError;
 pub use service::{Running, StartError, StopError, start};
-pub use settings::{Database, ReadSide, Settings, Theme};
+pub use settings::{BadTheme, Database, ReadSide, Settings, Theme, UnknownDatabase};

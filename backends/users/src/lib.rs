@@ -31,4 +31,4 @@ mod store;
 mod reply;
 
 pub use service::{Running, StartError, StopError, start};
-pub use settings::{Database, HashCost, Settings};
+pub use settings::{Database, HashCost, Settings, UnknownDatabase};
