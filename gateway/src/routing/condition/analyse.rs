@@ -14,6 +14,9 @@ pub(super) const LITERAL: &str = "@literal";
 /// The compiled pattern of one `matches`, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// How deep the parts of a condition nest, chains of operators included: evaluation takes as much stack.
+pub(super) const DEPTH_MAX: usize = 32;
+
 /// Names that are CEL's own.
 const OWN_NAMES: [&str; 11] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "type", "uint"];
@@ -64,7 +67,7 @@ pub(super) struct Analysis {
 
 /// Reads an expression, and puts references to its literals where patterns and networks were.
 pub(super) fn analyse(expression: &mut IdedExpr, parameters: &[String]) -> Result<Analysis, Fault> {
-    let mut reader = Reader { parameters, bound: Vec::new(), found: Analysis::default() };
+    let mut reader = Reader { parameters, bound: Vec::new(), depth: 0, found: Analysis::default() };
     reader.expression(expression)?;
     Ok(reader.found)
 }
@@ -91,11 +94,25 @@ struct Reader<'a> {
     parameters: &'a [String],
     /// The variables of the loop that is being read.
     bound: Vec<String>,
+    depth: usize,
     found: Analysis,
 }
 
 impl Reader<'_> {
     fn expression(&mut self, expression: &mut IdedExpr) -> Result<(), Fault> {
+        if self.depth == DEPTH_MAX {
+            return Err(Fault::new(
+                "the condition nests too deep",
+                format!("{DEPTH_MAX} levels do, with each `+` and each call in a chain as one"),
+            ));
+        }
+        self.depth += 1;
+        let read = self.parts(expression);
+        self.depth -= 1;
+        read
+    }
+
+    fn parts(&mut self, expression: &mut IdedExpr) -> Result<(), Fault> {
         match &mut expression.expr {
             Expr::Unspecified => Ok(()),
             Expr::Literal(literal) => {

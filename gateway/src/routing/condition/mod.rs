@@ -28,6 +28,7 @@ use crate::config::{PathPattern, Problem, Segment, When};
 
 mod analyse;
 mod functions;
+mod nesting;
 mod trial;
 pub mod values;
 
@@ -35,7 +36,7 @@ use analyse::Uses;
 use functions::{ENVIRONMENT, Literal};
 use values::Values;
 
-/// The longest condition, in bytes; longer ones would be evaluated too deep in the stack.
+/// The longest condition, in bytes.
 pub const TEXT_MAX: usize = 2_048;
 
 /// A compiled condition.
@@ -67,6 +68,12 @@ impl Condition {
             let what = format!("the condition has {} bytes", when.text.len());
             return Err(problem(what).help(format!("at most {TEXT_MAX} do")));
         }
+        if nesting::levels(&when.text) > nesting::LEVELS_MAX {
+            let help =
+                format!("{} levels do; split the condition with && and ||", nesting::LEVELS_MAX);
+            let what = "the condition has too many brackets and ? within each other".to_owned();
+            return Err(problem(what).help(help));
+        }
         let parsed = catch_unwind(AssertUnwindSafe(|| ENVIRONMENT.parser().parse(&when.text)));
         let mut expression = match parsed {
             Ok(Ok(expression)) => expression,
@@ -88,7 +95,7 @@ impl Condition {
     pub fn holds(&self, asked: &Asked<'_>, parameters: &Parameters) -> bool {
         match self.evaluate(asked, parameters) {
             Ok(holds) => holds,
-            Err(Failure::Absent(_)) => false,
+            Err(Failure::Absent) => false,
             Err(Failure::Failed(_)) => {
                 // A statistic: nothing is ordered by it.
                 self.errors.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +113,7 @@ impl Condition {
     pub fn explain(&self, asked: &Asked<'_>, parameters: &Parameters) -> Verdict {
         let holds = match self.evaluate(asked, parameters) {
             Ok(holds) => Ok(holds),
-            Err(Failure::Absent(_)) => Ok(false),
+            Err(Failure::Absent) => Ok(false),
             Err(Failure::Failed(why)) => Err(why),
         };
         let values = Values::new(asked, parameters, self);
@@ -123,7 +130,7 @@ impl Condition {
 #[derive(Debug)]
 enum Failure {
     /// It looks at a key that is not there.
-    Absent(String),
+    Absent,
     /// It cannot be evaluated.
     Failed(String),
 }
@@ -140,7 +147,7 @@ fn evaluate(expression: &IdedExpr, values: &Values<'_>) -> Result<bool, Failure>
     match evaluated {
         Ok(Ok(Some(holds))) => Ok(holds),
         Ok(Ok(None)) => Err(Failure::Failed("the result is neither true nor false".to_owned())),
-        Ok(Err(ExecutionError::NoSuchKey(key))) => Err(Failure::Absent(key.to_string())),
+        Ok(Err(ExecutionError::NoSuchKey(_))) => Err(Failure::Absent),
         Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
         Err(_) => Err(Failure::Failed("the interpreter failed".to_owned())),
     }
@@ -335,16 +342,19 @@ mod tests {
             let count = (TEXT_MAX - middle.len() - 10) / (before.len() + after.len());
             format!("{}{middle}{}", before.repeat(count), after.repeat(count))
         };
-        for text in [
+        for text in &[
             deep("1+", "1 > 0", ""),
             deep("(", "true", ")"),
+            "(".repeat(nesting::LEVELS_MAX) + "true" + &")".repeat(nesting::LEVELS_MAX),
+            "[".repeat(nesting::LEVELS_MAX) + "1" + &"]".repeat(nesting::LEVELS_MAX) + " == []",
+            "1+".repeat(analyse::DEPTH_MAX - 3) + "1 > 0",
             deep("!", "true", ""),
             deep("[", "1", "]") + " == []",
-            deep("true?", "true", ":true"),
+            deep("true?true:", "true", ""),
             deep("", "path.size() == 0", " || true"),
             deep("", "optional.of(1)", ".or(x)"),
         ] {
-            if let Ok(condition) = compile(&text) {
+            if let Ok(condition) = compile(text) {
                 condition.holds(&request().asked(), &Parameters::default());
             }
         }
