@@ -22,12 +22,13 @@ async fn history(service: &Service, article: &Value, query: &str) -> Vec<Value> 
 async fn a_change_adds_a_version_and_keeps_those_before() {
     let service = Service::start().await;
     let first = add(&service, "POST", draft("One")).await;
+    let path = format!("/{}", first["id"].as_str().unwrap());
     let second = add(&service, "PUT", following(&first, "Two")).await;
+    assert_eq!(service.send("GET", &path, ()).await.json()["news"], second);
     let third = add(&service, "POST", following(&second, "Three")).await;
     assert_eq!((&third["id"], &third["version"]), (&first["id"], &json!(3)));
     assert_eq!(third["published_at"], first["published_at"], "a correction does not republish");
 
-    let path = format!("/{}", first["id"].as_str().unwrap());
     assert_eq!(service.send("GET", &path, ()).await.json()["news"], third);
     assert_eq!(rig::everything(&service).await, json!([third]), "a page has the latest alone");
     assert_eq!(history(&service, &first, "").await, [third.clone(), second.clone(), first.clone()]);

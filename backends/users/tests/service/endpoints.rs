@@ -1,7 +1,8 @@
 //! Each endpoint with what it takes and what it refuses, over real sockets.
 
-use crate::rig::{self, Body, Service};
 use serde_json::{Value, json};
+
+use crate::rig::{self, Body, Service};
 
 async fn create(service: &Service, name: &str) -> Value {
     let email = format!("{name}@example.org");

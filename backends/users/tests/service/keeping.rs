@@ -1,9 +1,14 @@
 //! What the service keeps, what it never shows, and how it ends.
 
-use crate::rig::{self, Service};
-use serde_json::json;
+use std::path::Path;
+
+use argon2::{Argon2, PasswordVerifier};
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::rig::{self, Service};
 
 #[tokio::test]
 async fn users_outlive_a_restart() {
@@ -21,7 +26,7 @@ async fn a_password_is_in_no_reply_and_not_in_the_database() {
     const SECOND: &str = "another-unmistakable-phrase";
     const NUMBER: i64 = 73_518_264_910_273;
     let service = Service::start().await;
-    let ann = |password: serde_json::Value| json!({ "name": "ann", "email": "ann@example.org", "password": password });
+    let ann = |password: Value| json!({ "name": "ann", "email": "ann@example.org", "password": password });
     let created = service.send("POST", "/user", ann(FIRST.into())).await;
     let path = format!("/user/{}", created.json()["id"].as_str().unwrap());
     let mut answers = vec![created];
@@ -56,6 +61,37 @@ async fn a_password_is_in_no_reply_and_not_in_the_database() {
         assert!(contains(&bytes, "$argon2id$"), "the hash must be there");
         assert!(!contains(&bytes, FIRST) && !contains(&bytes, SECOND));
     }
+}
+
+#[tokio::test]
+async fn a_change_with_a_password_changes_it_and_one_without_keeps_it() {
+    let service = Service::start().await;
+    let ann = |password: Value| {
+        let mut draft = json!({ "name": "ann", "email": "ann@example.org" });
+        draft["password"] = password;
+        draft
+    };
+    let created = service.send("POST", "/user", ann("first".into())).await;
+    let path = format!("/user/{}", created.json()["id"].as_str().unwrap());
+    for (sent, fits) in
+        [(Value::Null, "first"), ("second".into(), "second"), (Value::Null, "second")]
+    {
+        assert_eq!(service.send("PUT", &path, ann(sent.clone())).await.status, 200);
+        let hash = stored_hash(service.folder()).await;
+        let hash = argon2::PasswordHash::new(&hash).unwrap();
+        let verified = Argon2::default().verify_password(fits.as_bytes(), &hash);
+        assert!(verified.is_ok(), "{fits} after {sent}");
+    }
+}
+
+/// The hash of the only user.
+async fn stored_hash(folder: &Path) -> String {
+    let file = SqliteConnectOptions::new().filename(folder.join("users.sqlite"));
+    let pool = SqlitePool::connect_with(file).await.unwrap();
+    let hash =
+        sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    hash
 }
 
 #[tokio::test]
