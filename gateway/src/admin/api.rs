@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Buf as _;
 use http::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -120,11 +120,16 @@ impl Api {
 
 /// The whole body as text.
 async fn text_of(body: Incoming) -> Result<String, Denial> {
+    let too_large = Denial::BodyTooLarge { bytes_max: BODY_BYTES_MAX };
+    // A client that says it before sending is spared the sending.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large);
+    }
     let collected =
         Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| match error
             .downcast_ref::<LengthLimitError>(
         ) {
-            Some(_) => Denial::BodyTooLarge { bytes_max: BODY_BYTES_MAX },
+            Some(_) => too_large,
             None => Denial::BodyBroken,
         })?;
     let mut body = collected.aggregate();

@@ -6,6 +6,8 @@ mod endpoints;
 mod redact;
 mod reply;
 mod server;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::path::PathBuf;

@@ -12,32 +12,8 @@ pub(super) const LENGTH_MAX: usize = 8 * 1_024;
 const CUT: &str = "…";
 
 /// Appends the text, escaped, without quotation marks.
-#[inline]
-pub(super) fn push(line: &mut Vec<u8>, text: &[u8]) {
-    if text.len() <= LENGTH_MAX && is_plain(text) {
-        line.extend_from_slice(text);
-    } else {
-        push_escaped(line, text);
-    }
-}
-
-/// Printable ASCII without `"` and `\`: stands for itself.
-#[inline]
-fn is_plain(text: &[u8]) -> bool {
-    let (blocks, rest) = text.as_chunks::<16>();
-    // Without an exit inside the block the compiler compares its 16 bytes at once.
-    let block_is_plain =
-        |block: &[u8; 16]| block.iter().fold(true, |plain, byte| plain & byte_is_plain(*byte));
-    blocks.iter().all(block_is_plain) && rest.iter().all(|byte| byte_is_plain(*byte))
-}
-
-#[inline]
-const fn byte_is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
-}
-
 #[cold]
-fn push_escaped(line: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push(line: &mut Vec<u8>, text: &[u8]) {
     let kept = &text[..text.len().min(LENGTH_MAX)];
     for chunk in kept.utf8_chunks() {
         chunk.valid().chars().for_each(|character| push_character(line, character));
@@ -49,6 +25,34 @@ fn push_escaped(line: &mut Vec<u8>, text: &[u8]) {
     if kept.len() < text.len() {
         line.extend_from_slice(CUT.as_bytes());
     }
+}
+
+/// How many bytes would not stand for themselves within a JSON string, or must be looked at: controls, `"`, `\`, and
+/// all beyond ASCII.
+pub(super) fn special_count(text: &[u8]) -> usize {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut padded = [b' '; BLOCK];
+    padded[..rest.len()].copy_from_slice(rest);
+    blocks.chunks(BLOCKS_MAX).map(blocks_special_count).sum::<usize>()
+        + blocks_special_count(&[padded])
+}
+
+/// Bytes that the compiler looks at together.
+const BLOCK: usize = 32;
+
+/// As many blocks as a byte can count.
+const BLOCKS_MAX: usize = 255;
+
+fn blocks_special_count(blocks: &[[u8; BLOCK]]) -> usize {
+    let mut counts = [0_u8; BLOCK];
+    for block in blocks {
+        for (count, byte) in counts.iter_mut().zip(block) {
+            // As a signed number a byte beyond ASCII is below a space too.
+            let outside = byte.cast_signed() < b' '.cast_signed();
+            *count += u8::from(outside | (*byte == b'"') | (*byte == b'\\'));
+        }
+    }
+    counts.iter().map(|count| usize::from(*count)).sum()
 }
 
 fn push_character(line: &mut Vec<u8>, character: char) {
@@ -103,5 +107,16 @@ mod tests {
         line.clear();
         push(&mut line, &[b'a'; LENGTH_MAX + 1]);
         assert_eq!(line, [&[b'a'; LENGTH_MAX][..], CUT.as_bytes()].concat());
+    }
+
+    #[test]
+    fn every_byte_that_json_or_a_terminal_would_take_amiss_is_counted() {
+        let special = |byte: u8| !(b' '..=0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
+        for byte in 0..=u8::MAX {
+            for length in [1, 31, 32, 33, BLOCK * BLOCKS_MAX * 2 + 5] {
+                let expected = usize::from(special(byte)) * length;
+                assert_eq!(special_count(&vec![byte; length]), expected, "{length} of {byte}");
+            }
+        }
     }
 }

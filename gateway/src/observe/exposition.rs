@@ -266,3 +266,156 @@ fn counter_sum<T: Default>(lanes: &Lanes<T>, count: impl Fn(&T) -> &AtomicU64) -
 fn gauge_sum<T: Default>(lanes: &Lanes<T>, count: impl Fn(&T) -> &AtomicI64) -> f64 {
     lanes.iter().map(|lane| count(lane).load(Relaxed)).sum::<i64>() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use super::*;
+
+    /// The value of a series, written as Prometheus shows it.
+    fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+        let text = metrics.exposition().unwrap();
+        let line = text.lines().find(|line| line.rsplit_once(' ').unwrap().0 == series)?;
+        line.rsplit_once(' ').unwrap().1.parse().ok()
+    }
+
+    #[test]
+    fn a_finished_request_is_counted_by_class_and_duration() {
+        let metrics = Metrics::new(2);
+        let route = metrics.route("/a \"b\"");
+        route.finished(StatusCode::OK, Duration::from_millis(1));
+        route.finished(StatusCode::CREATED, Duration::from_nanos(1_000_001));
+        route.finished(StatusCode::from_u16(499).unwrap(), Duration::from_secs(120));
+        for (series, expected) in [
+            (r#"gateway_requests_total{route="/a \"b\"",status="2xx"}"#, 2.0),
+            (r#"gateway_requests_total{route="/a \"b\"",status="4xx"}"#, 1.0),
+            (r#"gateway_requests_total{route="/a \"b\"",status="5xx"}"#, 0.0),
+            (r#"gateway_request_duration_seconds_bucket{route="/a \"b\"",le="0.0005"}"#, 0.0),
+            (r#"gateway_request_duration_seconds_bucket{route="/a \"b\"",le="0.001"}"#, 1.0),
+            (r#"gateway_request_duration_seconds_bucket{route="/a \"b\"",le="0.0025"}"#, 2.0),
+            (r#"gateway_request_duration_seconds_bucket{route="/a \"b\"",le="60"}"#, 2.0),
+            (r#"gateway_request_duration_seconds_bucket{route="/a \"b\"",le="+Inf"}"#, 3.0),
+            (r#"gateway_request_duration_seconds_count{route="/a \"b\""}"#, 3.0),
+            (r#"gateway_request_duration_seconds_sum{route="/a \"b\""}"#, 120.002000001),
+        ] {
+            assert_eq!(value(metrics, series), Some(expected), "{series}");
+        }
+    }
+
+    #[test]
+    fn a_status_beyond_the_classes_is_counted_in_the_nearest() {
+        let metrics = Metrics::new(1);
+        let route = metrics.unrouted();
+        route.finished(StatusCode::from_u16(999).unwrap(), Duration::ZERO);
+        assert_eq!(value(metrics, r#"gateway_requests_total{route="-",status="5xx"}"#), Some(1.0));
+    }
+
+    #[test]
+    fn what_many_threads_count_adds_up_and_guards_may_move() {
+        let metrics = Metrics::new(2);
+        let route = metrics.route("r");
+        let upstream = metrics.upstream("u");
+        let listener = metrics.listener("127.0.0.1:80");
+        let (kept, open, upgraded) = (metrics.in_flight(), listener.accepted(), metrics.upgraded());
+        let work = || {
+            for _ in 0..100 {
+                let _in_flight = metrics.in_flight();
+                route.finished(StatusCode::OK, Duration::ZERO);
+                upstream.reused();
+                metrics.refused("ip-denied");
+            }
+            upstream.connected();
+            upstream.connect_failed();
+        };
+        thread::scope(|scope| (0..5).for_each(|_| drop(scope.spawn(work))));
+        for (series, expected) in [
+            (r#"gateway_requests_total{route="r",status="2xx"}"#, 500.0),
+            ("gateway_requests_in_flight", 1.0),
+            (r#"gateway_connections{listener="127.0.0.1:80"}"#, 1.0),
+            (r#"gateway_connections_total{listener="127.0.0.1:80"}"#, 1.0),
+            ("gateway_upgraded_connections", 1.0),
+            (r#"gateway_upstream_connections_total{upstream="u",kind="reused"}"#, 500.0),
+            (r#"gateway_upstream_connections_total{upstream="u",kind="new"}"#, 5.0),
+            (r#"gateway_upstream_connect_failures_total{upstream="u"}"#, 5.0),
+            (r#"gateway_refusals_total{reason="ip-denied"}"#, 500.0),
+        ] {
+            assert_eq!(value(metrics, series), Some(expected), "{series}");
+        }
+        thread::scope(|scope| {
+            scope.spawn(move || drop((kept, open, upgraded)));
+        });
+        assert_eq!(value(metrics, "gateway_requests_in_flight"), Some(0.0));
+        assert_eq!(value(metrics, r#"gateway_connections{listener="127.0.0.1:80"}"#), Some(0.0));
+        assert_eq!(value(metrics, "gateway_upgraded_connections"), Some(0.0));
+    }
+
+    #[test]
+    fn series_live_as_long_as_a_snapshot_holds_them() {
+        let metrics = Metrics::new(1);
+        let series = r#"gateway_requests_total{route="r",status="2xx"}"#;
+        let old = metrics.route("r");
+        old.finished(StatusCode::OK, Duration::ZERO);
+        let new = metrics.route("r");
+        drop(old);
+        new.finished(StatusCode::OK, Duration::ZERO);
+        assert_eq!(value(metrics, series), Some(2.0), "a reload goes on counting");
+        drop(new);
+        assert_eq!(value(metrics, series), None, "a removed route is forgotten");
+        metrics.route("r").finished(StatusCode::OK, Duration::ZERO);
+        assert_eq!(value(metrics, series), None);
+    }
+
+    #[test]
+    fn a_reload_shows_its_generation_and_result() {
+        let metrics = Metrics::new(1);
+        metrics.config_loaded(1);
+        metrics.config_refused();
+        metrics.config_loaded(2);
+        for (series, expected) in [
+            ("gateway_config_generation", 2.0),
+            (r#"gateway_config_reloads_total{result="ok"}"#, 2.0),
+            (r#"gateway_config_reloads_total{result="refused"}"#, 1.0),
+        ] {
+            assert_eq!(value(metrics, series), Some(expected), "{series}");
+        }
+        let loaded = value(metrics, "gateway_config_last_reload_success_timestamp_seconds");
+        assert!(loaded.unwrap() > 1.7e9);
+    }
+
+    /// Words of a text that look like our metrics, histogram suffixes taken off.
+    fn metric_names(text: &str) -> BTreeSet<&str> {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let words = text.split(|c| !is_part(c)).filter(|word| {
+            word.starts_with("gateway_") || word.starts_with("process_") && word.len() > 8
+        });
+        let suffixes = ["_bucket", "_sum", "_count"];
+        let stem = |word| suffixes.iter().find_map(|s| str::strip_suffix(word, s)).unwrap_or(word);
+        words.map(stem).collect()
+    }
+
+    #[test]
+    fn manual_rules_and_dashboard_name_the_metrics_that_exist() {
+        let metrics = Metrics::new(1);
+        metrics.unrouted().finished(StatusCode::OK, Duration::ZERO);
+        let (_upstream, _listener) = (metrics.upstream("u"), metrics.listener("l"));
+        metrics.refused("r");
+        let text = metrics.exposition().unwrap();
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let exist: BTreeSet<_> = kinds.filter_map(|line| line.split(' ').next()).collect();
+        let manual = metric_names(include_str!("../../../docs/operate.md"));
+        assert_eq!(manual, exist);
+        for text in [
+            include_str!("../../../deploy/prometheus/gateway.rules.yml"),
+            include_str!("../../../deploy/grafana/gateway.json"),
+        ] {
+            let named = metric_names(text);
+            assert!(named.len() > 5);
+            assert_eq!(named.difference(&exist).collect::<Vec<_>>(), Vec::<&&str>::new());
+        }
+    }
+}

@@ -89,74 +89,127 @@ fn second_text(second: u64) -> Vec<u8> {
 }
 
 /// Appends the line and its line break.
+///
+/// It is first written as if no text needed escaping. Bytes of clients that do need it can only add to the quotation
+/// marks that are there by construction, so one look at the whole line tells whether it must be written again.
 pub(super) fn push(line: &mut Vec<u8>, clock: &mut Clock, now: SystemTime, entry: &Entry<'_>) {
+    let start = line.len();
+    let quotes = push_fields::<AsIs>(line, clock, now, entry);
+    let written = &line[start..];
+    if written.len() > escape::LENGTH_MAX || escape::special_count(written) != quotes {
+        line.truncate(start);
+        push_fields::<Escaped>(line, clock, now, entry);
+    }
+    line.push(b'\n');
+}
+
+/// How a text is written.
+trait Writing {
+    fn push(line: &mut Vec<u8>, text: &[u8]);
+}
+
+enum AsIs {}
+
+impl Writing for AsIs {
+    #[inline(always)]
+    fn push(line: &mut Vec<u8>, text: &[u8]) {
+        line.extend_from_slice(text);
+    }
+}
+
+enum Escaped {}
+
+impl Writing for Escaped {
+    fn push(line: &mut Vec<u8>, text: &[u8]) {
+        escape::push(line, text);
+    }
+}
+
+/// Appends the object; returns how many quotation marks its keys and values have.
+///
+/// Within a run of texts a key closes the text before it; after a number comes a comma.
+#[inline(always)]
+fn push_fields<W: Writing>(
+    line: &mut Vec<u8>,
+    clock: &mut Clock,
+    now: SystemTime,
+    entry: &Entry<'_>,
+) -> usize {
+    let mut texts = 7;
+    let mut numbers = 4;
     line.extend_from_slice(b"{\"time\":\"");
     clock.push(line, now);
     line.extend_from_slice(b"Z\",\"client\":\"");
     push_address(line, entry.client);
-    push_optional(line, b"\",\"user\":\"", entry.user.map(str::as_bytes));
-    push_text(line, b"\",\"method\":\"", entry.method.as_bytes());
-    push_text(line, b"\",\"scheme\":\"", entry.scheme.as_bytes());
-    push_optional(line, b"\",\"host\":\"", entry.host);
-    push_text(line, b"\",\"path\":\"", entry.path);
-    line.extend_from_slice(protocol(entry.protocol));
+    texts += push_optional::<W>(line, b"\",\"user\":\"", entry.user.map(str::as_bytes));
+    push_text::<W>(line, b"\",\"method\":\"", entry.method.as_bytes());
+    push_text::<W>(line, b"\",\"scheme\":\"", entry.scheme.as_bytes());
+    texts += push_optional::<W>(line, b"\",\"host\":\"", entry.host);
+    push_text::<W>(line, b"\",\"path\":\"", entry.path);
+    push_text::<W>(line, b"\",\"protocol\":\"", protocol(entry.protocol));
     push_number(line, b"\",\"status\":", u64::from(entry.status));
-    push_text(line, b",\"reason\":\"", entry.reason.as_bytes());
-    push_optional(line, b"\",\"route\":\"", entry.route.map(str::as_bytes));
-    push_optional(line, b"\",\"upstream\":\"", entry.upstream.map(str::as_bytes));
-    push_optional(line, b"\",\"server\":\"", entry.server.map(str::as_bytes));
+    push_text::<W>(line, b",\"reason\":\"", entry.reason.as_bytes());
+    texts += push_optional::<W>(line, b"\",\"route\":\"", entry.route.map(str::as_bytes));
+    texts += push_optional::<W>(line, b"\",\"upstream\":\"", entry.upstream.map(str::as_bytes));
+    texts += push_optional::<W>(line, b"\",\"server\":\"", entry.server.map(str::as_bytes));
     push_millis(line, b"\",\"duration_ms\":", entry.duration);
     if let Some(time) = entry.upstream_time {
         push_millis(line, b",\"upstream_ms\":", time);
+        numbers += 1;
     }
     push_number(line, b",\"bytes_in\":", entry.bytes_in);
     push_number(line, b",\"bytes_out\":", entry.bytes_out);
     if entry.retries > 0 {
         push_number(line, b",\"retries\":", u64::from(entry.retries));
+        numbers += 1;
     }
-    push_quoted(line, b",\"correlation_id\":\"", entry.correlation_id);
-    push_quoted(line, b",\"traceparent\":\"", entry.traceparent);
-    push_quoted(line, b",\"user_agent\":\"", entry.user_agent);
-    push_quoted(line, b",\"referer\":\"", entry.referer);
-    line.extend_from_slice(b"}\n");
+    texts += push_closed::<W>(line, b",\"correlation_id\":\"", entry.correlation_id);
+    texts += push_closed::<W>(line, b",\"traceparent\":\"", entry.traceparent);
+    texts += push_closed::<W>(line, b",\"user_agent\":\"", entry.user_agent);
+    texts += push_closed::<W>(line, b",\"referer\":\"", entry.referer);
+    line.push(b'}');
+    texts * 4 + numbers * 2
 }
 
-/// A text whose key ends the text before it, and whose own end is the next key's.
-#[inline]
-fn push_text(line: &mut Vec<u8>, key: &[u8], text: &[u8]) {
+#[inline(always)]
+fn push_text<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: &[u8]) {
     line.extend_from_slice(key);
-    escape::push(line, text);
+    W::push(line, text);
 }
 
-#[inline]
-fn push_optional(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) {
-    if let Some(text) = text {
-        push_text(line, key, text);
-    }
+/// Returns how many texts were written.
+#[inline(always)]
+fn push_optional<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) -> usize {
+    let Some(text) = text else {
+        return 0;
+    };
+    push_text::<W>(line, key, text);
+    1
 }
 
-/// A text after a number, or after a text that is closed.
-#[inline]
-fn push_quoted(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) {
-    if let Some(text) = text {
-        push_text(line, key, text);
+/// The same with the text's own end.
+#[inline(always)]
+fn push_closed<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) -> usize {
+    let written = push_optional::<W>(line, key, text);
+    if written > 0 {
         line.push(b'"');
     }
+    written
 }
 
-#[inline]
+#[inline(always)]
 fn push_number(line: &mut Vec<u8>, key: &[u8], number: u64) {
     line.extend_from_slice(key);
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Milliseconds with three digits behind the point.
-#[inline]
 fn push_millis(line: &mut Vec<u8>, key: &[u8], time: Duration) {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    push_number(line, key, micros / 1_000);
+    let micros = time.subsec_micros();
+    let millis = time.as_secs().saturating_mul(1_000).saturating_add(u64::from(micros / 1_000));
+    push_number(line, key, millis);
     line.push(b'.');
-    push_three_digits(line, (micros % 1_000) as u32);
+    push_three_digits(line, micros % 1_000);
 }
 
 #[inline]
@@ -177,14 +230,161 @@ fn push_address(line: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// The key and the value, as nginx words it.
+/// As nginx words it.
 fn protocol(version: Version) -> &'static [u8] {
     match version {
-        Version::HTTP_09 => b"\",\"protocol\":\"HTTP/0.9",
-        Version::HTTP_10 => b"\",\"protocol\":\"HTTP/1.0",
-        Version::HTTP_2 => b"\",\"protocol\":\"HTTP/2.0",
-        Version::HTTP_3 => b"\",\"protocol\":\"HTTP/3.0",
+        Version::HTTP_09 => b"HTTP/0.9",
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2.0",
+        Version::HTTP_3 => b"HTTP/3.0",
         // http::Version is an open type; what is left is 1.1.
-        _ => b"\",\"protocol\":\"HTTP/1.1",
+        _ => b"HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A request as it is usual.
+    pub(in crate::observe) fn usual() -> Entry<'static> {
+        Entry {
+            client: IpAddr::from([203, 0, 113, 7]),
+            user: None,
+            method: "GET",
+            scheme: "https",
+            host: Some(b"portal.example.com"),
+            path: b"/news/v1/famous/7?fields=title",
+            protocol: Version::HTTP_11,
+            status: 200,
+            reason: "ok",
+            route: Some("/news/v1/{type}/{id}"),
+            upstream: Some("famous-news"),
+            server: Some("10.0.0.11:3000"),
+            duration: Duration::from_nanos(1_234_567_890),
+            upstream_time: Some(Duration::from_micros(42)),
+            bytes_in: 0,
+            bytes_out: 5_321,
+            retries: 0,
+            correlation_id: Some(b"0199c0ff"),
+            traceparent: None,
+            user_agent: Some(b"curl/8.5.0"),
+            referer: None,
+        }
+    }
+
+    fn line(entry: &Entry<'_>) -> String {
+        let mut line = b"before\n".to_vec();
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_443_775_007);
+        push(&mut line, &mut Clock::new(), now, entry);
+        String::from_utf8(line).unwrap().strip_prefix("before\n").unwrap().to_owned()
+    }
+
+    fn object(line: &str) -> Value {
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    #[test]
+    fn a_usual_line_reads_well_and_leaves_out_what_is_absent() {
+        let expected = concat!(
+            r#"{"time":"2026-11-23T14:22:55.007Z","client":"203.0.113.7","method":"GET","#,
+            r#""scheme":"https","host":"portal.example.com","#,
+            r#""path":"/news/v1/famous/7?fields=title","protocol":"HTTP/1.1","status":200,"#,
+            r#""reason":"ok","route":"/news/v1/{type}/{id}","upstream":"famous-news","#,
+            r#""server":"10.0.0.11:3000","duration_ms":1234.567,"upstream_ms":0.042,"#,
+            r#""bytes_in":0,"bytes_out":5321,"correlation_id":"0199c0ff","#,
+            r#""user_agent":"curl/8.5.0"}"#,
+            "\n",
+        );
+        assert_eq!(line(&usual()), expected);
+    }
+
+    #[test]
+    fn a_line_with_everything_is_as_it_is_without_escaping() {
+        let entry = Entry {
+            client: "2001:db8::1".parse().unwrap(),
+            user: Some("anna"),
+            retries: 2,
+            traceparent: Some(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            referer: Some(b"https://example.com/"),
+            ..usual()
+        };
+        let text = line(&entry);
+        let mut escaped = Vec::new();
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_443_775_007);
+        let quotes = push_fields::<Escaped>(&mut escaped, &mut Clock::new(), now, &entry);
+        assert_eq!(text.trim_end().as_bytes(), escaped);
+        assert_eq!(text.matches('"').count(), quotes);
+        let object = object(&text);
+        assert_eq!(object["client"], "2001:db8::1");
+        assert_eq!(object["user"], "anna");
+        assert_eq!(object["retries"], 2);
+        assert_eq!(object["referer"], "https://example.com/");
+    }
+
+    #[test]
+    fn a_request_cannot_forge_fields_or_lines() {
+        let entry = Entry {
+            path: b"/\",\"status\":200,\"x\":\"",
+            user_agent: Some(b"a\"}\n{\"time\":\"now"),
+            ..usual()
+        };
+        let object = object(&line(&entry));
+        assert_eq!(object["path"], "/\",\"status\":200,\"x\":\"");
+        assert_eq!(object["user_agent"], "a\"}\n{\"time\":\"now");
+        assert!(object.get("x").is_none());
+    }
+
+    #[test]
+    fn a_giant_field_is_cut() {
+        let agent = [b'a'; 100_000];
+        let text = line(&Entry { user_agent: Some(&agent), ..usual() });
+        assert!(text.len() < escape::LENGTH_MAX + 1_000, "{}", text.len());
+        assert!(object(&text)["user_agent"].as_str().unwrap().ends_with("a…"));
+    }
+
+    /// Bytes of all kinds, often those that mean something in JSON.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            any::<u8>(),
+            prop::sample::select(&b"\"\\{}:,\n\r\0\x7f/u"[..]),
+            b'a'..=b'z',
+        ];
+        prop::collection::vec(byte, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_sends_the_line_is_one_json_object(
+            path in hostile(),
+            host in prop::option::of(hostile()),
+            user_agent in prop::option::of(hostile()),
+            referer in prop::option::of(hostile()),
+            correlation_id in prop::option::of(hostile()),
+            route in prop::option::of(any::<String>()),
+            micros in any::<u64>(),
+        ) {
+            let entry = Entry {
+                path: &path,
+                host: host.as_deref(),
+                user_agent: user_agent.as_deref(),
+                referer: referer.as_deref(),
+                correlation_id: correlation_id.as_deref(),
+                route: route.as_deref(),
+                duration: Duration::from_micros(micros),
+                ..usual()
+            };
+            let object = object(&line(&entry));
+            prop_assert_eq!(object["route"].as_str(), route.as_deref());
+            prop_assert_eq!(object["status"].as_u64(), Some(200));
+            prop_assert_eq!(object.get("referer").is_some(), referer.is_some());
+            if let Ok(path) = std::str::from_utf8(&path) {
+                prop_assert_eq!(object["path"].as_str(), Some(path));
+            }
+        }
     }
 }

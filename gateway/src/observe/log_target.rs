@@ -119,7 +119,10 @@ impl LogThread {
     pub(super) fn run(mut self, queue: &Queue) {
         loop {
             match queue.next() {
-                Work::Switch(target) => self.target = target,
+                Work::Switch(target) => {
+                    self.target = target;
+                    self.torn = false;
+                }
                 Work::Reopen => self.reopen(),
                 Work::Write(chunk) => {
                     self.write(&chunk);
@@ -133,8 +136,9 @@ impl LogThread {
 
     /// When the new file cannot be had, the old one stays.
     fn reopen(&mut self) {
-        if let Err(error) = self.target.reopen() {
-            self.failed(&error.to_string());
+        match self.target.reopen() {
+            Ok(()) => self.torn = false,
+            Err(error) => self.failed(&error.to_string()),
         }
     }
 
@@ -186,4 +190,26 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn after_a_write_that_may_have_ended_inside_a_line_a_new_line_begins() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("access.log");
+        fs::write(&path, "{\"half\":").unwrap();
+        let sink = Sink::File(path.clone(), open(&path).unwrap());
+        let target = Target { sink, buffer_bytes: 1, flush: Duration::ZERO };
+        let mut log_thread = LogThread::new(target, Metrics::new(1));
+        log_thread.torn = true;
+        for line in ["{}\n", "[]\n"] {
+            log_thread.write(&Chunk { bytes: line.into(), lines: 1 });
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"half\":\n{}\n[]\n");
+    }
 }
