@@ -1,6 +1,40 @@
-//! A programmable API gateway and smart proxy.
+//! A programmable API gateway and smart proxy: one binary, one TOML file, one admin endpoint.
+//!
+//! The path of a request:
+//!
+//! ```text
+//! accept → PROXY protocol → TLS → HTTP/1.1 or HTTP/2 → proxy.rs: async fn answer(request) → Response
+//!   1 admit     limits, strictness, one form of host and path, client address   limits.rs, server/head.rs, client.rs
+//!   2 route     host + path + method + condition → &Route (from one Snapshot)   routing/
+//!   3 down      the route's plugins, in order: Continue, Respond or Refuse      chain.rs, plugins
+//!   4 serve     one of: proxy · redirect · respond                              upstream/
+//!   5 up        the same plugins, reversed, see the response                    chain.rs
+//!   6 finish    headers out, metrics, access log                                forward.rs, finish.rs, observe/
+//! ```
+//!
+//! An error anywhere becomes a reply in one place, `reply.rs`. Modules use those after them, and are to be read in this
+//! order.
 
-pub mod config;
+pub mod cli;
+pub mod server;
 pub mod admin;
-pub mod observe;
+mod proxy;
+mod reply;
+mod forward;
+mod chain;
+mod body;
+mod finish;
+mod connection;
+mod worker;
+mod limits;
+mod client;
+mod deadline;
+mod socket;
+mod refusal;
+mod syntax;
+mod upstream;
+pub mod snapshot;
+mod certificates;
 pub mod routing;
+pub mod observe;
+pub mod config;

@@ -1,5 +1,6 @@
 //! The configuration, checked: who holds a [`Config`] need not check anything again.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,6 +99,8 @@ pub struct Limits {
     pub receive_rate: u64,
     /// How long a body may fall behind `receive_rate`.
     pub receive_grace: Duration,
+    /// How long a client may take no byte of a response before its connection is closed.
+    pub send_timeout: Duration,
     /// Streams open at once on one HTTP/2 connection.
     pub http2_streams: u32,
     /// Streams a client may reset before they were answered, pending at once, before the connection is closed (rapid reset).
@@ -125,6 +128,15 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// A Unix socket (`unix:/run/gateway.sock`).
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `tls` of a listener.
@@ -219,6 +231,16 @@ pub enum ServerAddress {
     Name(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How a server is chosen.

@@ -88,6 +88,11 @@ impl Sources {
         source.text[start..].lines().next().unwrap_or("")
     }
 
+    /// The files and what they said.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Arc<str>)> {
+        self.files.iter().map(|source| (source.path.as_path(), &source.text))
+    }
+
     /// The files, for the watcher.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|source| source.path.as_path())

@@ -1,0 +1,173 @@
+//! The body of a response as the client's side of hyper takes it; its end is the end of the request.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use plugins::Transform;
+
+use crate::chain;
+use crate::finish::Finish;
+use crate::upstream::Held;
+use crate::upstream::response_body::{ResponseBody, ResponseBodyError};
+
+/// A response body, and the end of its request.
+pub(crate) struct Body {
+    payload: Payload,
+    /// Not with a tunnel, which takes it over.
+    finish: Option<Finish>,
+}
+
+/// Where the bytes come from.
+pub(crate) enum Payload {
+    /// There are none.
+    Empty,
+    /// They are here.
+    Whole(Bytes),
+    /// They stream from a server.
+    Upstream(ResponseBody, Held),
+    /// They stream from a server and are changed on the way.
+    Changed(Box<Changed>),
+}
+
+/// A streaming body with transforms.
+pub(crate) struct Changed {
+    body: ResponseBody,
+    _held: Held,
+    transforms: Vec<Box<dyn Transform>>,
+    /// Trailers that came before the transforms' rest went out.
+    waiting: VecDeque<Frame<Bytes>>,
+    ended: bool,
+}
+
+impl Changed {
+    pub(crate) fn new(body: ResponseBody, held: Held, transforms: Vec<Box<dyn Transform>>) -> Self {
+        Self { body, _held: held, transforms, waiting: VecDeque::new(), ended: false }
+    }
+
+    /// More transforms, after those it has.
+    pub(crate) fn add(&mut self, transforms: Vec<Box<dyn Transform>>) {
+        self.transforms.extend(transforms);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)) {
+                None => self.end(None)?,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.change(data)?,
+                    Err(trailers) => self.end(Some(trailers))?,
+                },
+            }
+        }
+    }
+
+    fn change(&mut self, data: Bytes) -> Result<(), ResponseBodyError> {
+        let changed = chain::transform(&mut self.transforms, data);
+        self.push(changed.map_err(|_| ResponseBodyError::Broken)?);
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<Frame<Bytes>>) -> Result<(), ResponseBodyError> {
+        self.ended = true;
+        let rest = chain::end_transforms(&mut self.transforms);
+        self.push(rest.map_err(|_| ResponseBodyError::Broken)?);
+        self.waiting.extend(trailers);
+        Ok(())
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.waiting.push_back(Frame::data(data));
+        }
+    }
+}
+
+impl http_body::Body for Changed {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        self.get_mut().poll(cx)
+    }
+}
+
+impl Body {
+    /// The body of the response that `finish` waits for.
+    pub(crate) fn new(payload: Payload, mut finish: Option<Finish>) -> Self {
+        if let Some(finish) = &mut finish {
+            finish.complete |= payload.is_end();
+        }
+        Self { payload, finish }
+    }
+}
+
+impl Payload {
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upstream(body, _) => http_body::Body::is_end_stream(body),
+            Self::Changed(changed) => changed.ended && changed.waiting.is_empty(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Upstream(body, _) => http_body::Body::poll_frame(Pin::new(body), cx),
+            Self::Changed(changed) => changed.poll(cx),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        let Self { payload, finish } = self.get_mut();
+        let polled = payload.poll(cx);
+        let Some(finish) = finish else { return polled };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                finish.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                finish.complete |= payload.is_end();
+            }
+            Poll::Ready(Some(Err(error))) => finish.reason = error.reason(),
+            Poll::Ready(None) => finish.complete = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.payload.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.payload {
+            Payload::Empty => SizeHint::with_exact(0),
+            Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Payload::Upstream(body, _) => http_body::Body::size_hint(body),
+            Payload::Changed(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The end of a request, however it comes: counted, logged, told to plugins.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request};
+use plugins::Exchange;
+use plugins::exchange::Scheme;
+use plugins::hooks::{Ending, Outcome};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::observe::access_log::Entry;
+use crate::observe::metrics::InFlight;
+use crate::snapshot::{ROUTE_NONE, Route};
+use crate::upstream::Server;
+use crate::worker::Current;
+
+/// Nginx' word for a client that left before there was a status.
+const CLIENT_GONE: u16 = 499;
+
+/// Finishes its request when it is dropped.
+pub(crate) struct Finish {
+    connection: Rc<Connection>,
+    current: Rc<Current>,
+    /// When the request's head was there.
+    pub(crate) started: Instant,
+    /// The route's index, or `ROUTE_NONE`.
+    pub(crate) route: usize,
+    /// What was answered; 499 until then.
+    pub(crate) status: StatusCode,
+    /// Why it ended as it did.
+    pub(crate) reason: &'static str,
+    /// All of the response has been handed over.
+    pub(crate) complete: bool,
+    /// Bytes of the response's body.
+    pub(crate) bytes_out: u64,
+    /// Bytes of the request's body, counted where it streams.
+    pub(crate) bytes_in: Option<Rc<Cell<u64>>>,
+    /// The upstream that was asked.
+    pub(crate) asked: Option<Asked>,
+    /// Plugins' state, if a plugin wants to know the end, or has named the user.
+    pub(crate) exchange: Option<Box<Exchange>>,
+    line: Option<Line>,
+    _in_flight: InFlight,
+}
+
+/// Who answered, and how it went.
+pub(crate) struct Asked {
+    /// The upstream's index.
+    pub(crate) upstream: usize,
+    /// The server asked last.
+    pub(crate) server: Option<Arc<Server>>,
+    /// Until the head of the response.
+    pub(crate) time: Option<Duration>,
+    /// Tries after the first.
+    pub(crate) retries: u32,
+}
+
+/// What the log line needs of a request that is long gone by then. Cloned handles, no copies.
+struct Line {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+    correlation_id: Option<HeaderValue>,
+    client: IpAddr,
+    scheme: Scheme,
+}
+
+impl Finish {
+    pub(crate) fn begin(connection: &Rc<Connection>, current: &Rc<Current>) -> Self {
+        connection.in_flight.set(connection.in_flight.get() + 1);
+        connection.served.set(connection.served.get() + 1);
+        Self {
+            connection: Rc::clone(connection),
+            current: Rc::clone(current),
+            started: Instant::now(),
+            route: ROUTE_NONE,
+            status: StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST),
+            reason: "client-gone",
+            complete: false,
+            bytes_out: 0,
+            bytes_in: None,
+            asked: None,
+            exchange: None,
+            line: None,
+            _in_flight: connection.worker.process.metrics.in_flight(),
+        }
+    }
+
+    /// Keeps what the log line will say of the request.
+    pub(crate) fn note_request(&mut self, parts: &request::Parts, client: IpAddr, scheme: Scheme) {
+        if !self.connection.worker.log.is_on() {
+            return;
+        }
+        let headers = &parts.headers;
+        self.line = Some(Line {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: headers.get(header::HOST).cloned(),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            referer: headers.get(header::REFERER).cloned(),
+            traceparent: None,
+            correlation_id: None,
+            client,
+            scheme,
+        });
+    }
+
+    /// Keeps the ids that go to the server; plugins may have made them.
+    pub(crate) fn note_ids(&mut self, headers: &HeaderMap, exchange: Option<&Exchange>) {
+        if let Some(line) = &mut self.line {
+            line.traceparent = headers.get("traceparent").cloned();
+            line.correlation_id = match exchange {
+                Some(exchange) => exchange.correlation_id.clone(),
+                None => headers.get("x-correlation-id").cloned(),
+            };
+        }
+    }
+
+    /// The route that took the request.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.current.routes.get(self.route)
+    }
+
+    /// A response is on its way.
+    pub(crate) fn answer(&mut self, status: StatusCode, reason: &'static str) {
+        self.status = status;
+        self.reason = reason;
+    }
+
+    fn log(&self, line: &Line, duration: Duration) {
+        let path = line.uri.path_and_query().map_or("/", |path| path.as_str());
+        let authority = || line.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let asked = self.asked.as_ref();
+        let upstream = asked.and_then(|asked| self.current.upstreams.get(asked.upstream));
+        let server = asked.and_then(|asked| asked.server.as_deref());
+        let user = self.exchange.as_ref().and_then(|exchange| exchange.client.identity.as_deref());
+        self.connection.worker.log.write(&Entry {
+            client: line.client,
+            user,
+            method: line.method.as_str(),
+            scheme: line.scheme.as_str(),
+            host: line.host.as_ref().map(HeaderValue::as_bytes).or_else(authority),
+            path: path.as_bytes(),
+            protocol: line.version,
+            status: self.status.as_u16(),
+            reason: self.reason,
+            route: self.route().map(|route| &*route.name),
+            upstream: upstream.map(|upstream| &*upstream.config.name),
+            server: server.map(|server| &*server.text),
+            duration,
+            upstream_time: asked.and_then(|asked| asked.time),
+            bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+            bytes_out: self.bytes_out,
+            retries: asked.map_or(0, |asked| asked.retries),
+            correlation_id: line.correlation_id.as_ref().map(HeaderValue::as_bytes),
+            traceparent: line.traceparent.as_ref().map(HeaderValue::as_bytes),
+            user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
+            referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+        });
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if !self.complete && self.reason == "ok" {
+            self.reason = "client-gone";
+        }
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(self.started);
+        let connection = &self.connection;
+        connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
+        connection.last_active.set(now);
+        match self.route() {
+            Some(route) => route.metrics.finished(self.status, duration),
+            None => connection.worker.process.metrics.unrouted().finished(self.status, duration),
+        }
+        if let Some(line) = &self.line {
+            self.log(line, duration);
+        }
+        if let (Some(exchange), Some(route)) = (&self.exchange, self.route()) {
+            let sent = self.status.as_u16() != CLIENT_GONE;
+            let status = sent.then_some(self.status);
+            let ending = if self.complete { Ending::Complete } else { Ending::CutShort };
+            route.chain.finished(exchange, &Outcome { status, ending });
+        }
+    }
+}

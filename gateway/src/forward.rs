@@ -1,0 +1,200 @@
+//! Headers between the two sides: hop-by-hop fields go, forwarding fields come (RFC 9110, sections 7.6 and 7.8).
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use plugins::exchange::Scheme;
+
+use crate::client::{Sender, X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use crate::config::Forwarded;
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What the hop-by-hop fields of a request said.
+#[derive(Debug, Default)]
+pub(crate) struct Hop {
+    /// The protocol asked for, if `Connection: upgrade` confirms it.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// Takes the fields out that are meant for this hop only, and reads them.
+pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
+    let mut hop = Hop::default();
+    let Found { hop_by_hop, te, expect } = look(headers);
+    if expect {
+        // Answered here: hyper sends 100 once somebody wants the body (RFC 9110, section 10.1.1).
+        headers.remove(header::EXPECT);
+    }
+    if te && headers.get(header::TE).is_none_or(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+        headers.remove(header::TE);
+    }
+    if hop_by_hop {
+        let asked = headers.get(header::CONNECTION).is_some_and(|value| has_token(value, "upgrade"));
+        let protocol = headers.remove(header::UPGRADE);
+        hop.upgrade = protocol.filter(|_| asked);
+        strip(headers);
+    }
+    hop
+}
+
+/// The same for a response.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    if look(headers).hop_by_hop {
+        headers.remove(header::UPGRADE);
+        strip(headers);
+    }
+}
+
+struct Found {
+    hop_by_hop: bool,
+    te: bool,
+    expect: bool,
+}
+
+/// One pass over the names, so that a request without such fields pays for no look-up. Standard names compare as
+/// numbers.
+fn look(headers: &HeaderMap) -> Found {
+    let mut found = Found { hop_by_hop: false, te: false, expect: false };
+    for name in headers.keys() {
+        match *name {
+            header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => {
+                found.hop_by_hop = true;
+            }
+            header::TE => found.te = true,
+            header::EXPECT => found.expect = true,
+            _ if name.as_str().len() >= 10 && (name == KEEP_ALIVE || name == PROXY_CONNECTION) => {
+                found.hop_by_hop = true;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
+        .filter(|name| !is_end_to_end(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
+/// Fields that `Connection` must not name (RFC 9110, section 7.6.1): a client could otherwise take out what the gateway
+/// or a plugin relies on.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST | header::AUTHORIZATION | header::COOKIE | header::CONTENT_LENGTH | header::CONTENT_TYPE
+            | header::CACHE_CONTROL | header::FORWARDED | header::TE
+    ) || name.as_str().starts_with("x-")
+}
+
+fn has_token(value: &HeaderValue, token: &str) -> bool {
+    let words = value.to_str().unwrap_or_default().split(',');
+    words.into_iter().any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// Says who asked for what, in the fields that servers read. What the client itself put there goes, unless it is a
+/// trusted proxy.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, sender: &Sender, peer: &HeaderValue, which: Forwarded) {
+    if which.x_forwarded {
+        add_x_forwarded(headers, sender, peer);
+    } else if !sender.proxied {
+        for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP] {
+            remove_if_there(headers, &name);
+        }
+    }
+    if which.rfc7239 {
+        add_rfc7239(headers, sender, peer);
+    } else if !sender.proxied {
+        remove_if_there(headers, &header::FORWARDED);
+    }
+}
+
+fn add_x_forwarded(headers: &mut HeaderMap, sender: &Sender, peer: &HeaderValue) {
+    let host = headers.get(header::HOST).cloned();
+    let before = if sender.proxied { joined(headers, &X_FORWARDED_FOR) } else { None };
+    let list = match before {
+        Some(before) => appended(&before, b", ", peer.as_bytes()),
+        None => peer.clone(),
+    };
+    headers.insert(X_FORWARDED_FOR, list);
+    headers.insert(X_REAL_IP, sender.text.clone());
+    if !(sender.proxied && headers.contains_key(X_FORWARDED_HOST)) {
+        if let Some(host) = host {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+    headers.insert(X_FORWARDED_PROTO, proto(sender.scheme));
+}
+
+fn proto(scheme: Scheme) -> HeaderValue {
+    match scheme {
+        Scheme::Http => HeaderValue::from_static("http"),
+        Scheme::Https => HeaderValue::from_static("https"),
+    }
+}
+
+/// RFC 7239: `for`, `host` and `proto` of this hop, after what a trusted proxy said.
+fn add_rfc7239(headers: &mut HeaderMap, sender: &Sender, peer: &HeaderValue) {
+    let node = peer.to_str().unwrap_or("unknown");
+    let node = if node.contains(':') { format!("\"[{node}]\"") } else { node.to_owned() };
+    let mut element = format!("for={node};proto={}", sender.scheme.as_str());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if let Some(host) = host {
+        element.push_str(";host=\"");
+        element.push_str(host);
+        element.push('"');
+    }
+    let before = if sender.proxied { joined(headers, &header::FORWARDED) } else { None };
+    let value = match before {
+        Some(before) => appended(&before, b", ", element.as_bytes()),
+        None => HeaderValue::try_from(element).unwrap_or(HeaderValue::from_static("for=unknown")),
+    };
+    headers.insert(header::FORWARDED, value);
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.clone();
+    Some(values.fold(first, |list, value| appended(&list, b", ", value.as_bytes())))
+}
+
+fn appended(list: &HeaderValue, separator: &[u8], value: &[u8]) -> HeaderValue {
+    let bytes = [list.as_bytes(), separator, value].concat();
+    // All three were header values, or parts of them.
+    HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| list.clone())
+}
+
+fn remove_if_there(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.contains_key(name) {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may split `Cookie`; HTTP/1.1 must not (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap, version: Version) {
+    if version != Version::HTTP_2 || headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+/// Puts the hop-by-hop fields of an upgrade back, on either side.
+pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}

@@ -1,0 +1,194 @@
+//! Heads that pass and heads that are refused.
+
+use super::super::framing::Framing;
+use super::*;
+
+const LIMITS: HeadLimits = HeadLimits { bytes: 1024, count: 10 };
+
+/// Feeds the bytes whole and one by one; both must agree.
+fn verdict(bytes: &[u8]) -> (usize, Option<WireRefusal>) {
+    let mut whole = Framing::new(LIMITS);
+    let passed = whole.pass(bytes);
+    let mut slow = Framing::new(LIMITS);
+    let (mut start, mut refused) = (0, None);
+    for end in 1..=bytes.len() {
+        start += slow.pass(&bytes[start..end]);
+        refused = slow.refusal();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert_eq!(refused, whole.refusal(), "in pieces: {:?}", String::from_utf8_lossy(bytes));
+    if refused.is_none() {
+        assert_eq!(start, passed, "in pieces: {:?}", String::from_utf8_lossy(bytes));
+    }
+    (passed, whole.refusal())
+}
+
+fn refused(request: &str) -> Option<WireRefusal> {
+    verdict(request.as_bytes()).1
+}
+
+fn passes(request: &str) {
+    assert_eq!(verdict(request.as_bytes()), (request.len(), None), "{request:?}");
+}
+
+#[test]
+fn ordinary_requests_pass() {
+    passes("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    passes("\r\nGET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    passes("GET /a?b=c HTTP/1.1\r\nhOsT: a.example:8080\r\nAccept: */*\r\nX:\r\n\r\n");
+    passes("OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n");
+    passes("GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    passes("GET / HTTP/1.0\r\n\r\n");
+    passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    passes("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    passes("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d\"\r\nhello\r\n00\r\nX: y\r\n\r\n");
+}
+
+#[test]
+fn ambiguous_heads_are_refused() {
+    use WireRefusal as R;
+    let host = "Host: a\r\n";
+    for (request, reason) in [
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned(), R::BareLf),
+        ("GET / HTTP/1.1\r\nHost: a\n\r\n".to_owned(), R::BareLf),
+        (format!("GET / HTTP/1.1\r\n{host}A: b\rC: d\r\n\r\n"), R::BareCr),
+        (format!("GET / HTTP/1.1\r\n{host}A: b\r\n c\r\n\r\n"), R::ObsFold),
+        (format!("GET / HTTP/1.1\r\n {host}\r\n"), R::ObsFold),
+        (format!("GET / HTTP/1.1\r\n{host}A : b\r\n\r\n"), R::SpaceBeforeColon),
+        (format!("GET / HTTP/1.1\r\n{host}A\r\n\r\n"), R::FieldName),
+        (format!("GET / HTTP/1.1\r\n{host}: b\r\n\r\n"), R::FieldName),
+        (format!("GET / HTTP/1.1\r\n{host}A(: b\r\n\r\n"), R::FieldName),
+        (format!("GET / HTTP/1.1\r\n{host}A: \0\r\n\r\n"), R::FieldValue),
+        (format!("GET / HTTP/1.1\r\n{host}A: \x7f\r\n\r\n"), R::FieldValue),
+        (format!("GET  / HTTP/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("GET /\t HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET / HTTP/1.1 \r\n{host}\r\n"), R::RequestLine),
+        (format!(" GET / HTTP/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("G(T / HTTP/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("\r\n\r\nGET / HTTP/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("GET /a b HTTP/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("GET /\u{e4} HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET /a#b HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET * HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET a HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET ftp://a/ HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET http:///x HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET http://u@a/x HTTP/1.1\r\n{host}\r\n"), R::Target),
+        (format!("GET / HTTP/2.0\r\n{host}\r\n"), R::Version),
+        (format!("GET / HTTP/1.2\r\n{host}\r\n"), R::Version),
+        (format!("GET / http/1.1\r\n{host}\r\n"), R::RequestLine),
+        (format!("CONNECT a:443 HTTP/1.1\r\n{host}\r\n"), R::Connect),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost: a:x\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n".to_owned(), R::Host),
+    ] {
+        assert_eq!(refused(&request), Some(reason), "{request:?}");
+    }
+}
+
+#[test]
+fn ambiguous_lengths_are_refused() {
+    use WireRefusal as R;
+    for (fields, reason) in [
+        ("Content-Length: 1\r\nContent-Length: 2", R::ContentLength),
+        ("Content-Length: 1\r\nContent-Length: 1", R::ContentLength),
+        ("Content-Length: 1, 1", R::ContentLength),
+        ("Content-Length: +1", R::ContentLength),
+        ("Content-Length: -1", R::ContentLength),
+        ("Content-Length: 0x1", R::ContentLength),
+        ("Content-Length:", R::ContentLength),
+        ("Content-Length: 9999999999999999999", R::ContentLength),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked", R::Ambiguous),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 1", R::Ambiguous),
+        ("Transfer-Encoding: chunked, identity", R::TransferEncoding),
+        ("Transfer-Encoding: gzip, chunked", R::TransferEncoding),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", R::TransferEncoding),
+        ("Transfer-Encoding: xchunked", R::TransferEncoding),
+        ("Transfer-Encoding: \x0bchunked", R::FieldValue),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nx");
+        assert_eq!(refused(&request), Some(reason), "{request:?}");
+    }
+    let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(refused(old), Some(R::Ambiguous));
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    use WireRefusal as R;
+    for (body, reason) in [
+        ("5\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("5 \r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("5;\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("5;a=\x01\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("5;a\n\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("0x5\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("+5\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("\r\nhello\r\n0\r\n\r\n", R::ChunkSize),
+        ("10000000000000000\r\n", R::ChunkSize),
+        ("5\r\nhelloX\r\n0\r\n\r\n", R::ChunkEnd),
+        ("5\r\nhello\n0\r\n\r\n", R::ChunkEnd),
+        ("0\r\nContent-Length: 3\r\n\r\n", R::Trailer),
+        ("0\r\nTransfer-Encoding: chunked\r\n\r\n", R::Trailer),
+        ("0\r\nHost: b\r\n\r\n", R::Trailer),
+        ("0\r\n A: b\r\n\r\n", R::ObsFold),
+        ("0\r\nA: b\n\r\n", R::BareLf),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        assert_eq!(refused(&request), Some(reason), "{request:?}");
+    }
+}
+
+#[test]
+fn limits_hold_while_the_head_arrives() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(1024));
+    assert_eq!(refused(&long), Some(WireRefusal::HeaderBytes));
+    let endless = "G".repeat(1025);
+    assert_eq!(refused(&endless), Some(WireRefusal::HeaderBytes));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(10));
+    assert_eq!(refused(&many), Some(WireRefusal::HeaderCount));
+}
+
+#[test]
+fn a_good_request_passes_before_a_bad_one_is_refused() {
+    let good = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (passed, refusal) = verdict(format!("{good}GET / HTTP/1.1\nHost: a\r\n\r\n").as_bytes());
+    assert_eq!((passed, refusal), (good.len(), Some(WireRefusal::BareLf)));
+}
+
+#[test]
+fn what_follows_an_upgrade_waits_for_the_decision() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut framing = Framing::new(LIMITS);
+    let bytes = format!("{upgrade}\x81\x00");
+    assert_eq!(framing.pass(bytes.as_bytes()), upgrade.len());
+    assert!(framing.is_undecided());
+    framing.decide(crate::connection::Upgraded::Yes);
+    assert_eq!(framing.pass(b"\x81\x00"), 2);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_pass_more_than_there_is(bytes: Vec<u8>) {
+        let (passed, _) = verdict(&bytes);
+        assert!(passed <= bytes.len());
+    }
+
+    #[test]
+    fn requests_made_of_odd_pieces_read_alike_whole_and_in_pieces(
+        pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "GET / HTTP/1.1\r\n", "POST /a HTTP/1.1\r\n", "Host: a\r\n", "\r\n", "\n", " ", "\t",
+            "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "abc", "3\r\n", "0\r\n",
+            "Upgrade: x\r\n", ";a=b", "A: b\r\n", "\r",
+        ]), 0..12),
+    ) {
+        verdict(pieces.concat().as_bytes());
+    }
+}

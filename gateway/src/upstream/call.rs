@@ -1,0 +1,298 @@
+//! Sends one request to an upstream: chooses a server and a connection, tries again where nothing can be done twice.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::{Authority, Parts as UriParts, PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::connect::{self, ConnectError};
+use super::http1::SendError;
+use super::http2::Stream;
+use super::request_body::{BodyError, RequestBody};
+use super::{Http1, InFlight, Pools, Server, Upstream};
+use crate::config::Protocol;
+use crate::deadline::{Timer, within};
+
+/// Servers tried for one request, the first included. More tries only help where a server is down, and then the next
+/// one usually is not.
+const TRIES_MAX: usize = 3;
+
+/// A response whose body is still to come.
+pub(crate) struct Called {
+    /// The response.
+    pub(crate) response: Response<Incoming>,
+    /// The HTTP/1.1 connection it comes over.
+    pub(crate) http1: Option<Box<Http1>>,
+    /// Gives the place on the HTTP/2 connection, and at the server, back.
+    pub(crate) held: Held,
+    /// Who answered.
+    pub(crate) server: Arc<Server>,
+    /// Tries before this one.
+    pub(crate) retries: u32,
+    /// When the request left.
+    pub(crate) sent_at: Instant,
+}
+
+/// What a request holds while its response streams.
+pub(crate) struct Held {
+    _in_flight: InFlight,
+    _stream: Option<Stream>,
+}
+
+/// Why there is no response.
+#[derive(Debug, Error)]
+pub(crate) enum CallError {
+    /// No server has an address (yet), or all have weight 0.
+    #[error("no server is available")]
+    NoServer,
+    /// No server could be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server closed the connection, or sent what is no response.
+    #[error("the server broke off: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The head of the response did not come within `timeout.response`.
+    #[error("the server did not answer in time")]
+    ResponseTimeout,
+    /// The route's `timeout` has passed.
+    #[error("the request took too long")]
+    Deadline,
+    /// The client's body ended early.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+/// A failed call, and how far it got; for log and metrics.
+pub(crate) struct CallFailure {
+    pub(crate) error: CallError,
+    pub(crate) server: Option<Arc<Server>>,
+    pub(crate) retries: u32,
+}
+
+/// What a call needs beside the request.
+pub(crate) struct Caller<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) pools: &'a Rc<Pools>,
+    pub(crate) timer: &'a mut Timer,
+    /// The end of the route's `timeout`.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Sends `request`. It is tried again on another server if a connection cannot be opened, and on a fresh connection
+/// if a kept one turns out to be closed and the request can safely be sent again (RFC 9110, section 9.2.2).
+pub(crate) async fn call(
+    mut caller: Caller<'_>,
+    mut request: Request<RequestBody>,
+) -> Result<Called, CallFailure> {
+    let mut tried: Vec<u64> = Vec::new();
+    let mut retries = 0;
+    loop {
+        let turns = caller.upstream.turns.load();
+        let Some(server) = turns.pick(caller.upstream.config.balance, &tried).cloned() else {
+            return Err(CallFailure { error: CallError::NoServer, server: None, retries });
+        };
+        drop(turns);
+        match attempt(&mut caller, &server, request).await {
+            Ok(mut called) => {
+                called.retries = retries;
+                return Ok(called);
+            }
+            Err((error, again)) => {
+                let may_retry = (retries as usize) < TRIES_MAX - 1;
+                let Some(again) = again.filter(|_| may_retry) else {
+                    return Err(CallFailure { error, server: Some(server), retries });
+                };
+                if matches!(error, CallError::Connect(_)) {
+                    tried.push(server.id);
+                }
+                request = again;
+                retries += 1;
+            }
+        }
+    }
+}
+
+type Failed = (CallError, Option<Request<RequestBody>>);
+
+async fn attempt(
+    caller: &mut Caller<'_>,
+    server: &Arc<Server>,
+    mut request: Request<RequestBody>,
+) -> Result<Called, Failed> {
+    if let Some(host) = caller.upstream.host(server) {
+        request.headers_mut().insert(header::HOST, host.clone());
+    }
+    match server.protocol {
+        Protocol::Http1 => attempt_http1(caller, server, request).await,
+        Protocol::Http2 => attempt_http2(caller, server, request).await,
+    }
+}
+
+async fn attempt_http1(
+    caller: &mut Caller<'_>,
+    server: &Arc<Server>,
+    request: Request<RequestBody>,
+) -> Result<Called, Failed> {
+    let kept = caller.pools.take_http1(server.id);
+    let reused = kept.is_some();
+    let mut http1 = match kept {
+        Some(http1) => {
+            caller.upstream.metrics.reused();
+            http1
+        }
+        None => match open(caller, server).await {
+            Ok(socket) => match Http1::handshake(socket, Arc::clone(server)).await {
+                Ok(http1) => http1,
+                Err(error) => return Err((CallError::Broken(error), Some(request))),
+            },
+            Err(error) => return Err((error, Some(request))),
+        },
+    };
+    // A kept connection may just be closing; what can be sent again is kept for that.
+    let sent_at = Instant::now();
+    let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&request)).flatten();
+    let in_flight = server.enter();
+    let limit = response_limit(caller, sent_at);
+    match within(caller.timer, limit, http1.send(request)).await {
+        Ok(Ok(response)) => {
+            let held = Held { _in_flight: in_flight, _stream: None };
+            let server = Arc::clone(server);
+            Ok(Called { response, http1: Some(http1), held, server, retries: 0, sent_at })
+        }
+        Ok(Err(SendError { error, unsent })) => Err((broken(error), unsent.or(copy))),
+        Err(_) => Err((late(caller, limit), None)),
+    }
+}
+
+async fn attempt_http2(
+    caller: &mut Caller<'_>,
+    server: &Arc<Server>,
+    request: Request<RequestBody>,
+) -> Result<Called, Failed> {
+    let http2 = match caller.pools.http2(server.id) {
+        Some(http2) => {
+            caller.upstream.metrics.reused();
+            http2
+        }
+        None => {
+            let socket = match open(caller, server).await {
+                Ok(socket) => socket,
+                Err(error) => return Err((error, Some(request))),
+            };
+            match super::http2::Http2::handshake(socket, Arc::clone(server)).await {
+                Ok(http2) => {
+                    caller.pools.share_http2(server.id, http2.clone());
+                    http2
+                }
+                Err(error) => return Err((CallError::Broken(error), Some(request))),
+            }
+        }
+    };
+    let request = for_http2(request, server);
+    let in_flight = server.enter();
+    let sent_at = Instant::now();
+    let limit = response_limit(caller, sent_at);
+    match within(caller.timer, limit, http2.send(request)).await {
+        Ok(Ok((response, stream))) => {
+            let held = Held { _in_flight: in_flight, _stream: Some(stream) };
+            let server = Arc::clone(server);
+            Ok(Called { response, http1: None, held, server, retries: 0, sent_at })
+        }
+        Ok(Err(SendError { error, unsent })) => Err((broken(error), unsent)),
+        Err(_) => Err((late(caller, limit), None)),
+    }
+}
+
+async fn open(caller: &mut Caller<'_>, server: &Server) -> Result<crate::socket::Socket, CallError> {
+    match connect::connect(server).await {
+        Ok(socket) => {
+            caller.upstream.metrics.connected();
+            Ok(socket)
+        }
+        Err(error) => {
+            caller.upstream.metrics.connect_failed();
+            Err(error.into())
+        }
+    }
+}
+
+fn response_limit(caller: &Caller<'_>, sent_at: Instant) -> Instant {
+    let limit = sent_at + caller.upstream.config.timeout.response;
+    caller.deadline.map_or(limit, |deadline| deadline.min(limit))
+}
+
+fn late(caller: &Caller<'_>, limit: Instant) -> CallError {
+    if caller.deadline == Some(limit) { CallError::Deadline } else { CallError::ResponseTimeout }
+}
+
+/// hyper hides a body's own error behind its own; it is the cause, so it is what counts.
+fn broken(error: hyper::Error) -> CallError {
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        match cause.downcast_ref::<BodyError>() {
+            Some(BodyError::TooLong) => return BodyError::TooLong.into(),
+            Some(BodyError::TooSlow) => return BodyError::TooSlow.into(),
+            Some(BodyError::Broken) => return BodyError::Broken.into(),
+            Some(BodyError::Refused(refusal)) => {
+                return BodyError::Refused(Arc::clone(refusal)).into();
+            }
+            None => source = cause.source(),
+        }
+    }
+    CallError::Broken(error)
+}
+
+/// The same request again, if it is safe to send it twice: idempotent and without a body.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    );
+    if !idempotent || !request.body().is_empty() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// HTTP/2 has the host in `:authority`, so in the URI.
+fn for_http2(request: Request<RequestBody>, server: &Server) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    let host = parts.headers.remove(header::HOST);
+    let authority = authority(host.as_ref(), &parts, server);
+    let mut uri = UriParts::default();
+    uri.scheme = Some(server.scheme());
+    uri.authority = authority;
+    uri.path_and_query =
+        parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
+    if let Ok(uri) = Uri::from_parts(uri) {
+        parts.uri = uri;
+    }
+    parts.version = Version::HTTP_2;
+    drop_connection_headers(&mut parts.headers);
+    Request::from_parts(parts, body)
+}
+
+fn authority(
+    host: Option<&http::HeaderValue>,
+    parts: &request::Parts,
+    server: &Server,
+) -> Option<Authority> {
+    let from_host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let from_uri = || parts.uri.authority().cloned();
+    from_host.or_else(from_uri).or_else(|| Authority::try_from(server.host.as_bytes()).ok())
+}
+
+/// HTTP/2 has no connection headers (RFC 9113, section 8.2.2).
+fn drop_connection_headers(headers: &mut HeaderMap) {
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+}

@@ -1,0 +1,120 @@
+//! An HTTP/1.1 connection to a server, driven by the task of the request that uses it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::Server;
+use super::gate::Gate;
+use super::request_body::RequestBody;
+use crate::socket::Socket;
+
+/// Both halves of a connection. Nobody but its user polls it: in the pool it rests without a task.
+pub(crate) struct Http1 {
+    sender: SendRequest<RequestBody>,
+    connection: Connection<TokioIo<Socket>, RequestBody>,
+    ended: bool,
+    gate: Arc<Gate>,
+    waker: Waker,
+    /// Whom it leads to.
+    pub(crate) server: Arc<Server>,
+    /// When it came to rest; for the pool.
+    pub(super) idle_since: Instant,
+}
+
+/// A connection that was used within this time is hardly ever closed by its server at that moment, so a request on it
+/// is not copied for a second try.
+const RESTED: Duration = Duration::from_millis(20);
+
+/// Why a request got no response.
+pub(crate) struct SendError {
+    /// What hyper says.
+    pub(crate) error: hyper::Error,
+    /// The request, if nothing of it was sent.
+    pub(crate) unsent: Option<Request<RequestBody>>,
+}
+
+impl Http1 {
+    pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Box<Self>> {
+        let (sender, connection) =
+            Builder::new().handshake::<_, RequestBody>(TokioIo::new(socket)).await?;
+        let gate = Arc::new(Gate::default());
+        let waker = Waker::from(Arc::clone(&gate));
+        let idle_since = Instant::now();
+        Ok(Box::new(Self { sender, connection, ended: false, gate, waker, server, idle_since }))
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let response = poll_fn(|cx| self.drive(cx, |cx| response.as_mut().poll(cx))).await;
+        response.map_err(|mut refused| SendError {
+            unsent: refused.take_message(),
+            error: refused.into_error(),
+        })
+    }
+
+    /// Polls the connection and `poll` in turn, until there is a result or both wait for the socket.
+    pub(super) fn drive<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
+        self.gate.shut(cx.waker());
+        let mut inner = Context::from_waker(&self.waker);
+        loop {
+            if !self.ended {
+                self.ended = Pin::new(&mut self.connection).poll(&mut inner).is_ready();
+            }
+            let result = poll(&mut inner);
+            if result.is_ready() {
+                self.gate.open_anyway();
+                return result;
+            }
+            if self.gate.open() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether another request may be sent on it. Looks at the socket's readiness; asks the system only if something
+    /// has arrived.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let mut noop = Context::from_waker(Waker::noop());
+        if !self.ended {
+            self.ended = Pin::new(&mut self.connection).poll(&mut noop).is_ready();
+        }
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Whether it was idle long enough that its server may have begun to close it.
+    pub(super) fn has_rested(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.idle_since) > RESTED
+    }
+
+    /// Lets go of the task that used it.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.gate.forget();
+        self.idle_since = now;
+    }
+
+    /// After a 101: waits until hyper is done with the socket; returns it with what was read beyond the response.
+    pub(crate) async fn into_upgraded(mut self: Box<Self>) -> hyper::Result<(Socket, bytes::Bytes)> {
+        if !self.ended {
+            poll_fn(|cx| Pin::new(&mut self.connection).poll(cx)).await?;
+        }
+        let parts = self.connection.into_parts();
+        Ok((parts.io.into_inner(), parts.read_buf))
+    }
+}

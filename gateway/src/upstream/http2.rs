@@ -1,0 +1,100 @@
+//! An HTTP/2 connection to a server: shared by the requests of one worker, driven by a task of its own.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+
+use super::Server;
+use super::http1::SendError;
+use super::request_body::RequestBody;
+use crate::socket::Socket;
+
+/// Streams on one connection before another is opened: what most servers allow.
+const STREAMS_MAX: usize = 100;
+
+/// Spawns on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnWorker;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// A handle on the connection.
+#[derive(Clone)]
+pub(super) struct Http2 {
+    sender: SendRequest<RequestBody>,
+    streams: Rc<Cell<usize>>,
+    last_used: Rc<Cell<Instant>>,
+    server: Arc<Server>,
+}
+
+/// One stream; gives its place back when it ends.
+pub(crate) struct Stream {
+    http2: Http2,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.http2.streams.set(self.http2.streams.get().saturating_sub(1));
+    }
+}
+
+impl Http2 {
+    pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Self> {
+        let (sender, connection) = Builder::new(OnWorker)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .keep_alive_interval(std::time::Duration::from_secs(20))
+            .handshake::<_, RequestBody>(TokioIo::new(socket))
+            .await?;
+        tokio::task::spawn_local(async move {
+            // What breaks the connection is told to each of its requests.
+            drop(connection.await);
+        });
+        let last_used = Rc::new(Cell::new(Instant::now()));
+        Ok(Self { sender, streams: Rc::default(), last_used, server })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.streams.get() < STREAMS_MAX
+    }
+
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        let rested = now.saturating_duration_since(self.last_used.get());
+        self.streams.get() == 0 && rested >= self.server.pool.idle_timeout
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Stream), SendError> {
+        self.streams.set(self.streams.get() + 1);
+        self.last_used.set(Instant::now());
+        let stream = Stream { http2: self.clone() };
+        if let Err(error) = self.sender.ready().await {
+            return Err(SendError { error, unsent: Some(request) });
+        }
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok((response, stream)),
+            Err(mut refused) => {
+                Err(SendError { unsent: refused.take_message(), error: refused.into_error() })
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The connections a worker keeps to servers. One worker, one pool: no lock, and a connection never changes threads.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::http1::Http1;
+use super::http2::Http2;
+
+/// A worker's connections, by server.
+#[derive(Default)]
+pub(crate) struct Pools {
+    servers: RefCell<BTreeMap<u64, Pool>>,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Idle HTTP/1.1 connections; the last one used is the first to be used again.
+    http1: Vec<Box<Http1>>,
+    /// HTTP/2 connections, each with many requests at once.
+    http2: Vec<Http2>,
+}
+
+impl Pools {
+    /// An idle HTTP/1.1 connection that still works.
+    pub(super) fn take_http1(&self, server: u64) -> Option<Box<Http1>> {
+        loop {
+            let mut http1 = self.servers.borrow_mut().get_mut(&server)?.http1.pop()?;
+            if http1.is_usable() {
+                return Some(http1);
+            }
+        }
+    }
+
+    /// Keeps a connection whose response has ended, if it can be used again and the pool has room.
+    pub(super) fn give_back(&self, mut http1: Box<Http1>) {
+        if !http1.is_usable() {
+            return;
+        }
+        let limit = http1.server.pool.idle;
+        let mut servers = self.servers.borrow_mut();
+        let idle = &mut servers.entry(http1.server.id).or_default().http1;
+        if idle.len() < limit {
+            http1.rest(Instant::now());
+            idle.push(http1);
+        }
+    }
+
+    /// An HTTP/2 connection with room for one more stream.
+    pub(super) fn http2(&self, server: u64) -> Option<Http2> {
+        let mut servers = self.servers.borrow_mut();
+        let pool = servers.get_mut(&server)?;
+        pool.http2.retain(|http2| !http2.is_closed());
+        pool.http2.iter().find(|http2| http2.has_room()).cloned()
+    }
+
+    /// Keeps an HTTP/2 connection for others.
+    pub(super) fn share_http2(&self, server: u64, http2: Http2) {
+        self.servers.borrow_mut().entry(server).or_default().http2.push(http2);
+    }
+
+    /// Closes what was idle for too long, or was closed by its server. Called by the worker's tick.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut servers = self.servers.borrow_mut();
+        servers.retain(|_, pool| {
+            pool.http1.retain_mut(|http1| {
+                let rested = now.saturating_duration_since(http1.idle_since);
+                rested < http1.server.pool.idle_timeout && http1.is_usable()
+            });
+            pool.http2.retain(|http2| !http2.is_closed() && !http2.is_stale(now));
+            !pool.http1.is_empty() || !pool.http2.is_empty()
+        });
+    }
+}
