@@ -43,7 +43,6 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         }
         compare_one(&options, &stage, scenario, &set)?;
     }
-    workspace.say_where();
     Ok(())
 }
 

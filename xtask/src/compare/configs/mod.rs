@@ -157,13 +157,6 @@ impl Workspace {
         Ok(Prepared { proxy, port: places.port, folder, config, single_process_config, log })
     }
 
-    /// Says where the files are, if they stay.
-    pub(super) fn say_where(&self) {
-        if self.files == Files::Kept {
-            super::report::note(&format!("configs and logs: {}", self.folder.display()));
-        }
-    }
-
     fn subfolder(&self, name: &str) -> Result<PathBuf, String> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -173,10 +166,15 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if self.files == Files::Removed
-            && let Err(error) = fs::remove_dir_all(&self.folder)
-        {
-            super::report::note(&format!("{} stays: {error}", self.folder.display()));
+        let folder = self.folder.display();
+        match self.files {
+            // Also after an error: then they are wanted most.
+            Files::Kept => super::report::note(&format!("configs and logs: {folder}")),
+            Files::Removed => {
+                if let Err(error) = fs::remove_dir_all(&self.folder) {
+                    super::report::note(&format!("{folder} stays: {error}"));
+                }
+            }
         }
     }
 }
