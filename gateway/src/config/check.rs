@@ -197,7 +197,7 @@ impl Checking {
         &mut self,
         plugins: Vec<(String, At<PluginSettings>)>,
     ) -> BTreeMap<String, PluginSettings> {
-        for (_, plugin) in &plugins {
+        for (_, plugin) in plugins.iter().filter(|(_, plugin)| plugin.whole) {
             self.buildable(plugin.place, &plugin.value);
         }
         plugins.into_iter().map(|(name, plugin)| (name, plugin.value)).collect()

@@ -1,6 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in the texts of the config.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use toml::de::DeValue;
 
@@ -9,26 +10,52 @@ use super::read::Value;
 use super::source::Place;
 
 /// Replaces every `${NAME}` in every text below `value`; what is not set and has no default is a problem.
-pub(super) fn fill_in(value: &mut Value<'_>, base: usize, problems: &mut Vec<Problem>) {
-    let span = value.span();
-    match value.get_mut() {
-        DeValue::String(text) => match filled(text) {
-            Ok(None) => {}
-            Ok(Some(filled)) => *text = Cow::Owned(filled),
-            Err((what, help)) => {
-                let place = Place::new(&(span.start + base..span.end + base));
-                problems.push(Problem::at(place, what).help(help));
-                // What is wrong with it was said; what it would be is not known.
-                *text = Cow::Borrowed("");
+/// Returns where the entries and elements start whose text is not known therefore.
+pub(super) fn fill_in(
+    value: &mut Value<'_>,
+    base: usize,
+    problems: &mut Vec<Problem>,
+) -> HashSet<usize> {
+    let mut filling = Filling { base, problems, unknown: HashSet::new() };
+    let start = value.span().start;
+    filling.value(value, start);
+    filling.unknown
+}
+
+struct Filling<'p> {
+    base: usize,
+    problems: &'p mut Vec<Problem>,
+    unknown: HashSet<usize>,
+}
+
+impl Filling<'_> {
+    /// Fills in a value that is known by `start`: an entry by its key's, an element by its own.
+    fn value(&mut self, value: &mut Value<'_>, start: usize) {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::String(text) => match filled(text) {
+                Ok(None) => {}
+                Ok(Some(filled)) => *text = Cow::Owned(filled),
+                Err((what, help)) => {
+                    let place = Place::new(&(span.start + self.base..span.end + self.base));
+                    self.problems.push(Problem::at(place, what).help(help));
+                    self.unknown.insert(start);
+                }
+            },
+            DeValue::Array(array) => {
+                array.iter_mut().for_each(|element| {
+                    let start = element.span().start;
+                    self.value(element, start);
+                });
             }
-        },
-        DeValue::Array(array) => {
-            array.iter_mut().for_each(|element| fill_in(element, base, problems));
+            DeValue::Table(table) => {
+                table.iter_mut().for_each(|(key, entry)| self.value(entry, key.span().start));
+            }
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
         }
-        DeValue::Table(table) => {
-            table.iter_mut().for_each(|(_, entry)| fill_in(entry, base, problems));
-        }
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
     }
 }
 

@@ -96,7 +96,9 @@ impl What {
         let within = if key.is_empty() { "at the top".to_owned() } else { format!("in `{key}`") };
         match self {
             Self::Value { found, expected } => {
-                (format!("`{key}` must be {expected}, not {found}"), None)
+                let help = (expected == A_LIST && found.starts_with('"'))
+                    .then(|| format!("write [{found}]"));
+                (format!("`{key}` must be {expected}, not {found}"), help)
             }
             Self::Choice { found, known } => (
                 format!("`{key}` cannot be {}", quoted(&found)),
@@ -119,6 +121,7 @@ impl What {
                 format!("`{key}` must say where the secret is, as a table with one key"),
                 Some(format!("keys are {}; for example {{ env = \"NAME\" }}", known.join(", "))),
             ),
+            Self::Said(text) if text.starts_with('`') => (text, None),
             Self::Said(text) => (format!("`{key}`: {text}"), None),
         }
     }
@@ -140,8 +143,13 @@ impl de::Error for Fault {
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        What::Value { found: found_words(found), expected: expected_words(&expected.to_string()) }
-            .into()
+        let expected = match (found, expected_words(&expected.to_string())) {
+            (Unexpected::Unsigned(found), _) if found > u32::MAX.into() => {
+                format!("a whole number up to {}", u32::MAX)
+            }
+            (_, expected) => expected,
+        };
+        What::Value { found: found_words(found), expected }.into()
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
@@ -193,6 +201,8 @@ fn found_words(found: Unexpected<'_>) -> String {
     }
 }
 
+const A_LIST: &str = "a list";
+
 /// What serde expects, without Rust's names of types.
 fn expected_words(expected: &str) -> String {
     let words = match expected {
@@ -205,10 +215,10 @@ fn expected_words(expected: &str) -> String {
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "path string" | "a borrowed string" => "a text in quotes",
-        "a sequence" => "a list",
+        "a sequence" => A_LIST,
         "a map" | "newtype variant" => "a table",
         other if other.starts_with("struct ") || other.starts_with("tuple ") => "a table",
-        other if other.starts_with("enum ") => "a table with one key",
+        other if other == "enum" || other.starts_with("enum ") => "a table with one key",
         other => other,
     };
     words.to_owned()

@@ -66,7 +66,7 @@ pub(super) struct File {
     /// What holds for every route that does not say otherwise.
     pub(super) defaults: Defaults,
     /// Where requests arrive; at least one.
-    pub(super) listeners: Vec<At<Listener>>,
+    pub(super) listeners: Option<At<Vec<At<Listener>>>>,
     /// Groups of servers, by name.
     pub(super) upstreams: Option<At<Named<Upstream>>>,
     /// Plugins with their settings under a name, for routes to refer to.

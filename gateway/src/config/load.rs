@@ -61,12 +61,12 @@ impl Files {
         let base = self.sources.add(path, text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            self.problems.extend(errors.iter().map(|error| syntax_problem(error, base)));
+            self.problems.extend(errors.iter().map(|error| syntax_problem(error, text, base)));
             return None;
         }
         let mut document = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-        environment::fill_in(&mut document, base, &mut self.problems);
-        let Read { value, lost } = read(&document, base, &mut self.problems)?;
+        let unknown = environment::fill_in(&mut document, base, &mut self.problems);
+        let Read { value, lost } = read(&document, base, unknown, &mut self.problems)?;
         self.lost.extend(lost);
         Some(value)
     }
@@ -136,8 +136,11 @@ fn read_text(path: &Path) -> Result<String, Problem> {
     })
 }
 
-fn syntax_problem(error: &toml::de::Error, base: usize) -> Problem {
+fn syntax_problem(error: &toml::de::Error, text: &str, base: usize) -> Problem {
     let span = error.span().unwrap_or_default();
-    let what = error.message().replace('\n', "; ");
+    let mut what = error.message().replace('\n', "; ");
+    if what == "duplicate key" {
+        what = format!("the key `{}` is there already", text.get(span.clone()).unwrap_or_default());
+    }
     Problem::at(Place::new(&(span.start + base..span.end + base)), what)
 }

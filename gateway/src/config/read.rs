@@ -38,14 +38,16 @@ pub(super) struct At<T> {
     pub(super) value: T,
 }
 
-/// Reads a value that starts at `base` in the sources; adds what is wrong to `problems`.
+/// Reads a value of a file that starts at `base` in the sources; adds what is wrong to `problems`. `passed_over` says
+/// which entries and elements are known to be faulty, by where their key or value starts in the file.
 /// `None` when what is left without the faulty parts makes no `T`.
 pub(super) fn read<T: DeserializeOwned>(
     value: &Value<'_>,
     base: usize,
+    passed_over: HashSet<usize>,
     problems: &mut Vec<Problem>,
 ) -> Option<Read<T>> {
-    let mut reading = Reading { base, ..Reading::default() };
+    let mut reading = Reading { base, passed_over, ..Reading::default() };
     loop {
         reading.gaps.set(0);
         reading.lost.take();

@@ -45,6 +45,7 @@ impl Checking {
             keep_alive: limits.keep_alive.0,
             receive_rate: limits.receive_rate.0,
             receive_grace: limits.receive_grace.0,
+            send_timeout: limits.send_timeout.0,
             http2_streams: limits.http2_streams.get(),
             http2_resets: number(limits.http2_resets),
         }
@@ -53,7 +54,7 @@ impl Checking {
     /// A size that is held in memory.
     fn size(&mut self, size: &At<Size>, min: u64, max: u64) -> usize {
         if !(min..=max).contains(&size.value.0) {
-            let what = format!("{} bytes is out of bounds", size.value.0);
+            let what = format!("{}B is out of bounds", size.value.0);
             self.refuse(size.place, what, format!("it takes {} to {}", bytes(min), bytes(max)));
         }
         usize::try_from(size.value.0).unwrap_or(usize::MAX)
@@ -68,10 +69,15 @@ impl Checking {
 
     pub(super) fn listeners(
         &mut self,
-        listeners: Vec<At<file::Listener>>,
+        listeners: Option<At<Vec<At<file::Listener>>>>,
         admin: Option<&file::Admin>,
     ) -> Vec<Listener> {
-        if listeners.is_empty() && !self.incomplete && !self.lost.contains("listeners") {
+        let whole = match &listeners {
+            Some(listeners) => listeners.whole,
+            None => !self.incomplete && !self.lost.contains("listeners"),
+        };
+        let listeners = listeners.map(|listeners| listeners.value).unwrap_or_default();
+        if listeners.is_empty() && whole {
             let problem = Problem::nowhere("nothing listens")
                 .help("write [[listeners]] and below it address = \"0.0.0.0:8080\"");
             self.problems.push(problem);

@@ -245,7 +245,9 @@ impl Checking {
             .filter_map(|At { place, whole, value }| {
                 let settings = match value {
                     file::PluginUse::Settings(settings) => {
-                        self.buildable(place, &settings);
+                        if whole {
+                            self.buildable(place, &settings);
+                        }
                         settings
                     }
                     file::PluginUse::Named(name) => {

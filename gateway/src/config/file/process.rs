@@ -74,6 +74,9 @@ table! {
         receive_rate: Size = bytes(500),
         /// How long a body may fall behind `receive-rate`. Default: 10s, a mobile client between two cells.
         receive_grace: Timeout = timeout(10),
+        /// How long a client may take no byte of a response before its connection is closed. Default: 60s,
+        /// as nginx.
+        send_timeout: Timeout = timeout(60),
         /// Streams open at once on one HTTP/2 connection. Default: 128, as nginx; RFC 9113 asks for at least 100.
         http2_streams: NonZeroU32 = count(128),
         /// Streams a client may reset before they were answered, at once, before its connection is closed ("rapid

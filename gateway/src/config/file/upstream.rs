@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 use super::values::{Timeout, timeout};
 use super::{At, table};
@@ -111,8 +111,8 @@ pub(in crate::config) enum Protocol {
     Http2,
 }
 
-/// Which `Host` the servers see.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+/// Which `Host` the servers see: a word, or a table with a fixed one.
+#[derive(Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::config) enum Host {
     /// What the client sent.
@@ -122,6 +122,41 @@ pub(in crate::config) enum Host {
     Server,
     /// This one.
     Fixed(At<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FixedHost {
+    fixed: At<String>,
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrTable;
+
+        impl<'de> Visitor<'de> for WordOrTable {
+            type Value = Host;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"client\", \"server\" or { fixed = \"api.example.com\" }")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Host, E> {
+                match word {
+                    "client" => Ok(Host::Client),
+                    "server" => Ok(Host::Server),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Host, A::Error> {
+                FixedHost::deserialize(MapAccessDeserializer::new(table))
+                    .map(|FixedHost { fixed }| Host::Fixed(fixed))
+            }
+        }
+
+        deserializer.deserialize_any(WordOrTable)
+    }
 }
 
 table! {
