@@ -191,6 +191,7 @@ pub(crate) mod tests {
             ("$6$salt$hash", "SHA-2 crypt is too weak"),
             (&weaker("argon2id", "argon2i"), "other than argon2id is too weak"),
             (&weaker("m=7168", "m=4096"), "m=4096, t=5 is too little work; give at least m=19456"),
+            (&weaker("m=7168,t=5", "m=4096,t=50"), "m=4096, t=50 is too little work"),
             (&weaker("t=5", "t=4"), "m=7168, t=4 is too little work"),
             (&weaker("m=7168", "m=4194304"), "m=4194304, t=5 is too much work"),
             (&weaker("t=5", "t=5000000"), "is too much work"),

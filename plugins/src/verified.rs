@@ -126,6 +126,11 @@ mod tests {
             assert!(verified.holds(verified.fingerprint(number), late, AGE));
         }
         assert!(!verified.holds(verified.fingerprint(0_u64), now, AGE));
+        let last = u64::try_from(SLOTS).unwrap() * 4 - 1;
+        let recent = (last - 255..=last).all(|number| {
+            verified.holds(verified.fingerprint(number), now + Duration::from_millis(last), AGE)
+        });
+        assert!(recent, "what came last is kept");
         assert_eq!(verified.slots.len(), SLOTS);
     }
 
