@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 pub use super::line::Entry;
 pub use super::log_target::{LogError, Target};
 
-use super::line::{self, Clock};
+use super::line::{self, Pad};
 use super::log_target::LogThread;
 use super::metrics::Metrics;
 use super::queue::{Chunk, Pushed, Queue};
@@ -58,7 +58,7 @@ struct Buffer {
     lines: u64,
     /// When the first of the lines came.
     since: Instant,
-    clock: Clock,
+    pad: Pad,
 }
 
 impl AccessLog {
@@ -76,8 +76,7 @@ impl AccessLog {
 
     /// A handle for one worker.
     pub fn worker(&self) -> Writer {
-        let buffer =
-            Buffer { bytes: Vec::new(), lines: 0, since: Instant::now(), clock: Clock::new() };
+        let buffer = Buffer { bytes: Vec::new(), lines: 0, since: Instant::now(), pad: Pad::new() };
         Writer { shared: Arc::clone(&self.shared), buffer: RefCell::new(buffer) }
     }
 
@@ -142,7 +141,7 @@ impl Writer {
         if buffer.lines == 0 {
             buffer.since = Instant::now();
         }
-        line::push(&mut buffer.bytes, &mut buffer.clock, SystemTime::now(), entry);
+        line::push(&mut buffer.bytes, &mut buffer.pad, SystemTime::now(), entry);
         buffer.lines += 1;
         if buffer.bytes.len() >= self.shared.chunk_bytes.load(Relaxed) {
             self.hand_over(buffer);

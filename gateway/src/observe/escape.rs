@@ -27,32 +27,38 @@ pub(super) fn push(line: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// How many bytes would not stand for themselves within a JSON string, or must be looked at: controls, `"`, `\`, and
-/// all beyond ASCII.
-pub(super) fn special_count(text: &[u8]) -> usize {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut padded = [b' '; BLOCK];
-    padded[..rest.len()].copy_from_slice(rest);
-    blocks.chunks(BLOCKS_MAX).map(blocks_special_count).sum::<usize>()
-        + blocks_special_count(&[padded])
-}
+/// The longest text that [`special_count`] can count in.
+pub(super) const COUNTABLE_MAX: usize = BLOCK * (u8::MAX as usize - 1);
 
 /// Bytes that the compiler looks at together.
 const BLOCK: usize = 32;
 
-/// As many blocks as a byte can count.
-const BLOCKS_MAX: usize = 255;
-
-fn blocks_special_count(blocks: &[[u8; BLOCK]]) -> usize {
+/// How many bytes would not stand for themselves within a JSON string, or must be looked at: controls, `"`, `\`, and
+/// all beyond ASCII. `None` when the text is longer than [`COUNTABLE_MAX`].
+#[inline]
+pub(super) fn special_count(text: &[u8]) -> Option<usize> {
+    if text.len() > COUNTABLE_MAX {
+        return None;
+    }
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    // One count for each place in a block; a byte holds as many as there are blocks.
     let mut counts = [0_u8; BLOCK];
     for block in blocks {
-        for (count, byte) in counts.iter_mut().zip(block) {
-            // As a signed number a byte beyond ASCII is below a space too.
-            let outside = byte.cast_signed() < b' '.cast_signed();
-            *count += u8::from(outside | (*byte == b'"') | (*byte == b'\\'));
-        }
+        count_special(&mut counts, block);
     }
-    counts.iter().map(|count| usize::from(*count)).sum()
+    count_special(&mut counts, &last);
+    Some(counts.iter().map(|count| usize::from(*count)).sum())
+}
+
+#[inline]
+fn count_special(counts: &mut [u8; BLOCK], block: &[u8; BLOCK]) {
+    for (count, byte) in counts.iter_mut().zip(block) {
+        // As a signed number a byte beyond ASCII is below a space too.
+        let outside = byte.cast_signed() < b' '.cast_signed();
+        *count += u8::from(outside | (*byte == b'"') | (*byte == b'\\'));
+    }
 }
 
 fn push_character(line: &mut Vec<u8>, character: char) {
@@ -110,11 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_too_long_is_not_counted() {
+        assert_eq!(special_count(&[b' '; COUNTABLE_MAX + 1]), None);
+    }
+
+    #[test]
     fn every_byte_that_json_or_a_terminal_would_take_amiss_is_counted() {
         let special = |byte: u8| !(b' '..=0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
         for byte in 0..=u8::MAX {
-            for length in [1, 31, 32, 33, BLOCK * BLOCKS_MAX * 2 + 5] {
-                let expected = usize::from(special(byte)) * length;
+            for length in [0, 1, 31, 32, 33, COUNTABLE_MAX] {
+                let expected = Some(usize::from(special(byte)) * length);
                 assert_eq!(special_count(&vec![byte; length]), expected, "{length} of {byte}");
             }
         }

@@ -57,188 +57,258 @@ pub struct Entry<'a> {
     pub referer: Option<&'a [u8]>,
 }
 
-/// The time of a line in RFC 3339 with milliseconds; the part down to the second is kept while the second lasts.
-pub(super) struct Clock {
-    second: u64,
-    text: Vec<u8>,
-}
-
-impl Clock {
-    /// A clock that has not been looked at.
-    pub(super) fn new() -> Self {
-        Self { second: u64::MAX, text: Vec::new() }
-    }
-
-    fn push(&mut self, line: &mut Vec<u8>, now: SystemTime) {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if now.as_secs() != self.second {
-            self.second = now.as_secs();
-            self.text = second_text(now.as_secs());
-        }
-        line.extend_from_slice(&self.text);
-        push_three_digits(line, now.subsec_millis());
-    }
-}
-
-/// `2026-11-23T14:22:55.` of a Unix time.
-#[cold]
-fn second_text(second: u64) -> Vec<u8> {
-    let seconds = i64::try_from(second).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
-    time.strftime("%Y-%m-%dT%H:%M:%S.").to_string().into_bytes()
-}
-
 /// Appends the line and its line break.
 ///
 /// It is first written as if no text needed escaping. Bytes of clients that do need it can only add to the quotation
 /// marks that are there by construction, so one look at the whole line tells whether it must be written again.
-pub(super) fn push(line: &mut Vec<u8>, clock: &mut Clock, now: SystemTime, entry: &Entry<'_>) {
-    let start = line.len();
-    let quotes = push_fields::<AsIs>(line, clock, now, entry);
-    let written = &line[start..];
-    if written.len() > escape::LENGTH_MAX || escape::special_count(written) != quotes {
-        line.truncate(start);
-        push_fields::<Escaped>(line, clock, now, entry);
+pub(super) fn push(line: &mut Vec<u8>, pad: &mut Pad, now: SystemTime, entry: &Entry<'_>) {
+    let time = pad.clock.at(now);
+    let mut as_is = AsIs { rest: &mut pad.place[..], fits: true };
+    let quotes = write_fields(&mut as_is, time, entry);
+    let AsIs { rest, fits } = as_is;
+    let length = escape::COUNTABLE_MAX - rest.len();
+    let written = &pad.place[..length];
+    if fits && escape::special_count(written) == Some(quotes) {
+        line.extend_from_slice(written);
+    } else {
+        write_fields(&mut Escaped(line), time, entry);
     }
     line.push(b'\n');
 }
 
-/// How a text is written.
-trait Writing {
-    fn push(line: &mut Vec<u8>, text: &[u8]);
+/// What a worker keeps to write lines with.
+pub(super) struct Pad {
+    clock: Clock,
+    place: Box<[u8; escape::COUNTABLE_MAX]>,
 }
 
-enum AsIs {}
+impl Pad {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        Self { clock: Clock::new(), place: Box::new([0; escape::COUNTABLE_MAX]) }
+    }
+}
 
-impl Writing for AsIs {
+/// Where a line is written.
+trait Sheet {
+    /// Bytes that need no escaping.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Text that may.
+    fn text(&mut self, text: &[u8]);
+}
+
+/// Writes texts as they are, into a place that need not grow: cheaper than a `Vec` that might.
+struct AsIs<'a> {
+    /// What is still free.
+    rest: &'a mut [u8],
+    /// Nothing was left out.
+    fits: bool,
+}
+
+impl Sheet for AsIs<'_> {
     #[inline(always)]
-    fn push(line: &mut Vec<u8>, text: &[u8]) {
-        line.extend_from_slice(text);
+    fn put(&mut self, bytes: &[u8]) {
+        match std::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()) {
+            Some((place, rest)) => {
+                place.copy_from_slice(bytes);
+                self.rest = rest;
+            }
+            None => self.fits = false,
+        }
+    }
+
+    #[inline(always)]
+    fn text(&mut self, text: &[u8]) {
+        self.put(text);
     }
 }
 
-enum Escaped {}
+/// Escapes texts, however long they become.
+struct Escaped<'a>(&'a mut Vec<u8>);
 
-impl Writing for Escaped {
-    fn push(line: &mut Vec<u8>, text: &[u8]) {
-        escape::push(line, text);
+impl Sheet for Escaped<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        escape::push(self.0, text);
     }
 }
 
-/// Appends the object; returns how many quotation marks its keys and values have.
+/// Writes the object; returns how many quotation marks its keys and values have.
 ///
 /// Within a run of texts a key closes the text before it; after a number comes a comma.
 #[inline(always)]
-fn push_fields<W: Writing>(
-    line: &mut Vec<u8>,
-    clock: &mut Clock,
-    now: SystemTime,
-    entry: &Entry<'_>,
-) -> usize {
+fn write_fields(sheet: &mut impl Sheet, time: &[u8; 23], entry: &Entry<'_>) -> usize {
     let mut texts = 7;
     let mut numbers = 4;
-    line.extend_from_slice(b"{\"time\":\"");
-    clock.push(line, now);
-    line.extend_from_slice(b"Z\",\"client\":\"");
-    push_address(line, entry.client);
-    texts += push_optional::<W>(line, b"\",\"user\":\"", entry.user.map(str::as_bytes));
-    push_text::<W>(line, b"\",\"method\":\"", entry.method.as_bytes());
-    push_text::<W>(line, b"\",\"scheme\":\"", entry.scheme.as_bytes());
-    texts += push_optional::<W>(line, b"\",\"host\":\"", entry.host);
-    push_text::<W>(line, b"\",\"path\":\"", entry.path);
-    push_text::<W>(line, b"\",\"protocol\":\"", protocol(entry.protocol));
-    push_number(line, b"\",\"status\":", u64::from(entry.status));
-    push_text::<W>(line, b",\"reason\":\"", entry.reason.as_bytes());
-    texts += push_optional::<W>(line, b"\",\"route\":\"", entry.route.map(str::as_bytes));
-    texts += push_optional::<W>(line, b"\",\"upstream\":\"", entry.upstream.map(str::as_bytes));
-    texts += push_optional::<W>(line, b"\",\"server\":\"", entry.server.map(str::as_bytes));
-    push_millis(line, b"\",\"duration_ms\":", entry.duration);
+    sheet.put(b"{\"time\":\"");
+    sheet.put(time);
+    sheet.put(b"Z\",\"client\":\"");
+    write_address(sheet, entry.client);
+    texts += write_optional(sheet, b"\",\"user\":\"", entry.user.map(str::as_bytes));
+    write_text(sheet, b"\",\"method\":\"", entry.method.as_bytes());
+    write_text(sheet, b"\",\"scheme\":\"", entry.scheme.as_bytes());
+    texts += write_optional(sheet, b"\",\"host\":\"", entry.host);
+    write_text(sheet, b"\",\"path\":\"", entry.path);
+    sheet.put(protocol(entry.protocol));
+    write_number(sheet, b"\",\"status\":", u64::from(entry.status));
+    write_text(sheet, b",\"reason\":\"", entry.reason.as_bytes());
+    texts += write_optional(sheet, b"\",\"route\":\"", entry.route.map(str::as_bytes));
+    texts += write_optional(sheet, b"\",\"upstream\":\"", entry.upstream.map(str::as_bytes));
+    texts += write_optional(sheet, b"\",\"server\":\"", entry.server.map(str::as_bytes));
+    write_millis(sheet, b"\",\"duration_ms\":", entry.duration);
     if let Some(time) = entry.upstream_time {
-        push_millis(line, b",\"upstream_ms\":", time);
+        write_millis(sheet, b",\"upstream_ms\":", time);
         numbers += 1;
     }
-    push_number(line, b",\"bytes_in\":", entry.bytes_in);
-    push_number(line, b",\"bytes_out\":", entry.bytes_out);
+    write_number(sheet, b",\"bytes_in\":", entry.bytes_in);
+    write_number(sheet, b",\"bytes_out\":", entry.bytes_out);
     if entry.retries > 0 {
-        push_number(line, b",\"retries\":", u64::from(entry.retries));
+        write_number(sheet, b",\"retries\":", u64::from(entry.retries));
         numbers += 1;
     }
-    texts += push_closed::<W>(line, b",\"correlation_id\":\"", entry.correlation_id);
-    texts += push_closed::<W>(line, b",\"traceparent\":\"", entry.traceparent);
-    texts += push_closed::<W>(line, b",\"user_agent\":\"", entry.user_agent);
-    texts += push_closed::<W>(line, b",\"referer\":\"", entry.referer);
-    line.push(b'}');
+    texts += write_closed(sheet, b",\"correlation_id\":\"", entry.correlation_id);
+    texts += write_closed(sheet, b",\"traceparent\":\"", entry.traceparent);
+    texts += write_closed(sheet, b",\"user_agent\":\"", entry.user_agent);
+    texts += write_closed(sheet, b",\"referer\":\"", entry.referer);
+    sheet.put(b"}");
     texts * 4 + numbers * 2
 }
 
 #[inline(always)]
-fn push_text<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: &[u8]) {
-    line.extend_from_slice(key);
-    W::push(line, text);
+fn write_text<const N: usize>(sheet: &mut impl Sheet, key: &[u8; N], text: &[u8]) {
+    sheet.put(key);
+    sheet.text(text);
 }
 
 /// Returns how many texts were written.
 #[inline(always)]
-fn push_optional<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) -> usize {
+fn write_optional<const N: usize>(
+    sheet: &mut impl Sheet,
+    key: &[u8; N],
+    text: Option<&[u8]>,
+) -> usize {
     let Some(text) = text else {
         return 0;
     };
-    push_text::<W>(line, key, text);
+    write_text(sheet, key, text);
     1
 }
 
 /// The same with the text's own end.
 #[inline(always)]
-fn push_closed<W: Writing>(line: &mut Vec<u8>, key: &[u8], text: Option<&[u8]>) -> usize {
-    let written = push_optional::<W>(line, key, text);
+fn write_closed<const N: usize>(
+    sheet: &mut impl Sheet,
+    key: &[u8; N],
+    text: Option<&[u8]>,
+) -> usize {
+    let written = write_optional(sheet, key, text);
     if written > 0 {
-        line.push(b'"');
+        sheet.put(b"\"");
     }
     written
 }
 
 #[inline(always)]
-fn push_number(line: &mut Vec<u8>, key: &[u8], number: u64) {
-    line.extend_from_slice(key);
-    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Milliseconds with three digits behind the point.
-fn push_millis(line: &mut Vec<u8>, key: &[u8], time: Duration) {
-    let micros = time.subsec_micros();
-    let millis = time.as_secs().saturating_mul(1_000).saturating_add(u64::from(micros / 1_000));
-    push_number(line, key, millis);
-    line.push(b'.');
-    push_three_digits(line, micros % 1_000);
-}
-
-#[inline]
-fn push_three_digits(line: &mut Vec<u8>, number: u32) {
-    let digit = |number: u32| b'0' + (number % 10) as u8;
-    line.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]);
-}
-
-fn push_address(line: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            push_number(line, b"", u64::from(first));
-            rest.iter().for_each(|octet| push_number(line, b".", u64::from(*octet)));
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(write!(line, "{address}")),
+fn write_number<const N: usize>(sheet: &mut impl Sheet, key: &[u8; N], number: u64) {
+    sheet.put(key);
+    if number < 10 {
+        // What most requests have for a body.
+        sheet.put(&[b'0' + number as u8]);
+    } else {
+        sheet.put(itoa::Buffer::new().format(number).as_bytes());
     }
 }
 
-/// As nginx words it.
-fn protocol(version: Version) -> &'static [u8] {
+/// Milliseconds with three digits behind the point.
+#[inline(always)]
+fn write_millis<const N: usize>(sheet: &mut impl Sheet, key: &[u8; N], time: Duration) {
+    let micros = time.subsec_micros();
+    let millis = time.as_secs().saturating_mul(1_000).saturating_add(u64::from(micros / 1_000));
+    write_number(sheet, key, millis);
+    let [hundreds, tens, ones] = three_digits(micros % 1_000);
+    sheet.put(&[b'.', hundreds, tens, ones]);
+}
+
+#[inline]
+fn three_digits(number: u32) -> [u8; 3] {
+    [number / 100, number / 10, number].map(|digit| b'0' + (digit % 10) as u8)
+}
+
+fn write_address(sheet: &mut impl Sheet, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            write_octet(sheet, first);
+            for octet in rest {
+                sheet.put(b".");
+                write_octet(sheet, octet);
+            }
+        }
+        IpAddr::V6(address) => {
+            // The longest is 45 bytes; a write into the array that fits cannot fail.
+            let mut text = [0; 48];
+            let mut rest = &mut text[..];
+            write!(rest, "{address}").ok();
+            let left = rest.len();
+            sheet.put(&text[..text.len() - left]);
+        }
+    }
+}
+
+#[inline]
+fn write_octet(sheet: &mut impl Sheet, octet: u8) {
+    let digits = three_digits(u32::from(octet));
+    let leading = usize::from(octet < 100) + usize::from(octet < 10);
+    sheet.put(&digits[leading..]);
+}
+
+/// As nginx words it, with its key.
+fn protocol(version: Version) -> &'static [u8; 22] {
     match version {
-        Version::HTTP_09 => b"HTTP/0.9",
-        Version::HTTP_10 => b"HTTP/1.0",
-        Version::HTTP_2 => b"HTTP/2.0",
-        Version::HTTP_3 => b"HTTP/3.0",
+        Version::HTTP_09 => b"\",\"protocol\":\"HTTP/0.9",
+        Version::HTTP_10 => b"\",\"protocol\":\"HTTP/1.0",
+        Version::HTTP_2 => b"\",\"protocol\":\"HTTP/2.0",
+        Version::HTTP_3 => b"\",\"protocol\":\"HTTP/3.0",
         // http::Version is an open type; what is left is 1.1.
-        _ => b"HTTP/1.1",
+        _ => b"\",\"protocol\":\"HTTP/1.1",
+    }
+}
+
+/// The time of a line in RFC 3339 with milliseconds; the part down to the second is kept while the second lasts.
+struct Clock {
+    second: u64,
+    text: [u8; 23],
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { second: u64::MAX, text: [b'0'; 23] }
+    }
+
+    /// `2026-11-23T14:22:55.007`
+    fn at(&mut self, now: SystemTime) -> &[u8; 23] {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if now.as_secs() != self.second {
+            self.second = now.as_secs();
+            self.turn();
+        }
+        let [.., hundreds, tens, ones] = &mut self.text;
+        [*hundreds, *tens, *ones] = three_digits(now.subsec_millis());
+        &self.text
+    }
+
+    /// Writes a new second.
+    #[cold]
+    fn turn(&mut self) {
+        let seconds = i64::try_from(self.second).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+        let text = time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+        // 20 bytes up to the year 9999, which is as far as a timestamp goes.
+        self.text.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
     }
 }
 
@@ -279,7 +349,7 @@ pub(super) mod tests {
     fn line(entry: &Entry<'_>) -> String {
         let mut line = b"before\n".to_vec();
         let now = UNIX_EPOCH + Duration::from_millis(1_795_443_775_007);
-        push(&mut line, &mut Clock::new(), now, entry);
+        push(&mut line, &mut Pad::new(), now, entry);
         String::from_utf8(line).unwrap().strip_prefix("before\n").unwrap().to_owned()
     }
 
@@ -316,7 +386,7 @@ pub(super) mod tests {
         let text = line(&entry);
         let mut escaped = Vec::new();
         let now = UNIX_EPOCH + Duration::from_millis(1_795_443_775_007);
-        let quotes = push_fields::<Escaped>(&mut escaped, &mut Clock::new(), now, &entry);
+        let quotes = write_fields(&mut Escaped(&mut escaped), Clock::new().at(now), &entry);
         assert_eq!(text.trim_end().as_bytes(), escaped);
         assert_eq!(text.matches('"').count(), quotes);
         let object = object(&text);
