@@ -117,15 +117,28 @@ fn alike(one: &Route, other: &Route) -> bool {
     hosts && shape(one) == shape(other) && same_rank && methods
 }
 
+/// The same pattern with a name of its own for each parameter.
+#[expect(clippy::needless_pass_by_value, reason = "proptest maps values")]
+fn named(path: String) -> String {
+    let parts = path.split("{p}").enumerate();
+    let parts = parts.map(|(index, part)| match index {
+        0 => part.to_owned(),
+        _ => format!("{{p{index}}}{part}"),
+    });
+    parts.collect()
+}
+
 fn routes() -> impl Strategy<Value = Vec<Route>> {
     let host = prop::sample::select(vec!["-", "a.x", "b.x", "*.x", "*.b.x", "a.x,*.y"]);
     let methods = prop::sample::select(vec!["-", "GET", "HEAD", "POST", "GET,POST", "PURGE"]);
     let segment =
         prop::sample::select(vec!["a", "b", "ab", "{p}", "a{p}", "{p}b", "a{p}b", "aa{p}"]);
     let last = prop::sample::select(vec!["a", "", "{q}", "{*r}"]);
-    let path = (prop::collection::vec(segment, 0..3), last).prop_map(|(segments, last)| {
-        ["", &segments.join("/"), last].join("/").replacen("//", "/", 1)
-    });
+    let path = (prop::collection::vec(segment, 0..3), last)
+        .prop_map(|(segments, last)| {
+            ["", &segments.join("/"), last].join("/").replacen("//", "/", 1)
+        })
+        .prop_map(named);
     let one = (methods, host, path, any::<bool>(), 0..3);
     let one = one.prop_map(|(methods, host, path, when, priority)| {
         let line = format!("{methods} {host} {path}");

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::router::{Asked, Found, Router};
 use crate::config::{
-    Action, Forwarded, HostPattern, PathPattern, Place, Problem, Route, Segment, Sources, When,
+    Action, Forwarded, HostPattern, PathPattern, Place, Problem, Route, Sources, When,
 };
 
 /// A route from `METHODS HOSTS PATH`, methods and hosts with commas between them or `-` for any. It stands at its own
@@ -52,22 +52,7 @@ pub(super) fn conditional(line: &str, when: &str, priority: i32) -> Route {
 
 /// A path pattern.
 pub(super) fn pattern(text: &str) -> PathPattern {
-    let segment = |part: &str| match part.split_once('{') {
-        None => Segment::Exact(part.to_owned()),
-        Some((prefix, rest)) => {
-            let (name, suffix) = rest.split_once('}').unwrap();
-            match name.strip_prefix('*') {
-                Some(name) => Segment::CatchAll(name.to_owned()),
-                None => Segment::Parameter {
-                    prefix: prefix.to_owned(),
-                    name: name.to_owned(),
-                    suffix: suffix.to_owned(),
-                },
-            }
-        }
-    };
-    let segments = text.strip_prefix('/').unwrap().split('/').map(segment).collect();
-    PathPattern { text: text.to_owned(), segments }
+    PathPattern::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}"))
 }
 
 /// Builds a router of routes that stand in a file, one to a line.

@@ -24,7 +24,7 @@ use cel::{Context, ExecutionError, IdedExpr, Value};
 
 use super::parameters::Parameters;
 use super::router::Asked;
-use crate::config::{PathPattern, Problem, Segment, When};
+use crate::config::{PathPattern, Problem, When};
 
 mod analyse;
 mod functions;
@@ -80,7 +80,7 @@ impl Condition {
             Ok(Err(errors)) => return Err(problem(analyse::unreadable(&errors))),
             Err(_) => return Err(problem("the condition cannot be read".to_owned())),
         };
-        let parameters = parameter_names(path);
+        let parameters: Vec<_> = path.parameters().map(str::to_owned).collect();
         let analysis = analyse::analyse(&mut expression, &parameters)
             .map_err(|fault| Problem { help: fault.help, ..problem(fault.what) })?;
         let (uses, literals) = (analysis.uses, analysis.literals);
@@ -151,14 +151,6 @@ fn evaluate(expression: &IdedExpr, values: &Values<'_>) -> Result<bool, Failure>
         Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
         Err(_) => Err(Failure::Failed("the interpreter failed".to_owned())),
     }
-}
-
-fn parameter_names(path: &PathPattern) -> Vec<String> {
-    let name = |segment: &Segment| match segment {
-        Segment::Exact(_) => None,
-        Segment::Parameter { name, .. } | Segment::CatchAll(name) => Some(name.clone()),
-    };
-    path.segments.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]
