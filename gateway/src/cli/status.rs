@@ -1,0 +1,95 @@
+//! `gateway status` and `gateway reload`: what the running gateway says of itself, for people.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::client::{ClientError, ask as ask_gateway};
+use crate::config::Config;
+
+/// How the running gateway is.
+pub fn ask(config: &Config, json: bool) -> Result<String, ClientError> {
+    let body = ask_gateway(config, "GET", "/api/v1/status")?;
+    let status = serde_json::from_str(&body).unwrap_or(Value::Null);
+    match json {
+        true => Ok(body),
+        false => Ok(in_words(&status)),
+    }
+}
+
+/// Makes the running gateway read its configuration again.
+pub fn reload(config: &Config) -> Result<String, ClientError> {
+    let body = ask_gateway(config, "POST", "/api/v1/config/reload")?;
+    let reloaded = serde_json::from_str(&body).unwrap_or(Value::Null);
+    let generation =
+        reloaded.get("generation").map_or_else(String::new, |it| format!(": generation {it}"));
+    let mut text = format!("reloaded{generation}\n");
+    for part in list(&reloaded, "not_applied") {
+        say(&mut text, &format!("not before a restart: {}", word(part)));
+    }
+    Ok(text)
+}
+
+/// One line a thing, the worst first.
+fn in_words(status: &Value) -> String {
+    let mut text = String::new();
+    let is_ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    say(&mut text, if is_ready { "ready" } else { "not ready" });
+    for reason in list(status, "reasons") {
+        say(&mut text, &format!("  {}", word(reason)));
+    }
+    if let Some(refusal) = status.get("last_refusal").filter(|refusal| !refusal.is_null()) {
+        let at = refusal.get("at").map_or_else(String::new, word);
+        let count = list(refusal, "problems").count();
+        say(&mut text, &format!("a configuration was refused at {at}: {count} problems"));
+    }
+    for (key, name) in [
+        ("generation", "generation"),
+        ("loaded", "loaded"),
+        ("started", "started"),
+        ("version", "version"),
+        ("pid", "pid"),
+        ("threads", "threads"),
+    ] {
+        if let Some(value) = status.get(key) {
+            say(&mut text, &format!("{name:<11} {}", word(value)));
+        }
+    }
+    for listener in list(status, "listeners") {
+        let address = listener.get("address").map_or_else(String::new, word);
+        let tls = listener.get("tls").and_then(Value::as_bool).unwrap_or(false);
+        say(&mut text, &format!("listens on  {address}{}", if tls { " (TLS)" } else { "" }));
+    }
+    text
+}
+
+fn say(text: &mut String, line: &str) {
+    // Writing to a String does not fail.
+    let _: std::fmt::Result = writeln!(text, "{line}");
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A value as a person writes it: text without quotes.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_reads_from_bad_to_good() {
+        let status = serde_json::json!({
+            "ready": false, "reasons": ["draining"], "generation": 3,
+            "last_refusal": { "at": "2026-11-23T10:00:00Z", "problems": [{}, {}] },
+            "listeners": [{ "address": "127.0.0.1:8443", "tls": true }],
+        });
+        let expected = "not ready\n  draining\na configuration was refused at 2026-11-23T10:00:00Z: \
+                        2 problems\ngeneration  3\nlistens on  127.0.0.1:8443 (TLS)\n";
+        assert_eq!(in_words(&status), expected);
+    }
+}
