@@ -34,7 +34,7 @@ fn check(config: &Config, test: &Test, decision: &Decision) -> Vec<Problem> {
     let Expectation { route, status, upstream, path } = &test.expect;
     // An expected path without a query says nothing about the query.
     let came_path = match path {
-        Some(path) if !path.contains('?') => came.target.map(|target| before_query(target)),
+        Some(path) if !path.contains('?') => came.target.map(before_query),
         Some(_) | None => came.target,
     };
     let status = status.map(|status| status.as_u16().to_string());

@@ -46,15 +46,13 @@ impl Hosts {
         {
             visit(trie)?;
         }
-        if !self.wildcards.is_empty() {
-            // At least one byte stands before the suffix.
-            let first = host.len().saturating_sub(self.wildcard_longest).max(1);
-            let tail = host.as_bytes().get(first..).unwrap_or_default();
-            for dot in memchr::memchr_iter(b'.', tail) {
-                if let Some(trie) = self.wildcards.find(Pieces::whole(&tail[dot..]), &mut 0) {
-                    visit(trie)?;
-                }
-            }
+        // At least one byte stands before the suffix of a wildcard.
+        let first = host.len().saturating_sub(self.wildcard_longest).max(1);
+        let tail = host.as_bytes().get(first..).filter(|_| !self.wildcards.is_empty());
+        let tail = tail.unwrap_or_default();
+        let suffixes = memchr::memchr_iter(b'.', tail).map(|dot| Pieces::whole(&tail[dot..]));
+        for trie in suffixes.filter_map(|suffix| self.wildcards.find(suffix, &mut 0)) {
+            visit(trie)?;
         }
         self.any.map_or(ControlFlow::Continue(()), visit)
     }

@@ -226,11 +226,11 @@ impl Router {
         let _end = self.visit(asked.host, asked.path, &mut 0, |leaf, parameters| {
             leaves += 1;
             ready.clone_from(&leaf.allow);
-            for candidate in &leaf.candidates {
-                if self.holds(candidate, asked, parameters) {
-                    methods.get_or_insert_default().add(&candidate.methods);
-                }
-            }
+            let there = leaf.candidates.iter();
+            let there = there.filter(|candidate| self.holds(candidate, asked, parameters));
+            there.for_each(|candidate| {
+                methods.get_or_insert_default().add(&candidate.methods);
+            });
             ControlFlow::<()>::Continue(())
         });
         let ready = ready.filter(|_| leaves == 1);

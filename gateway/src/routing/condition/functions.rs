@@ -37,9 +37,10 @@ pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(environment)
 });
 
+#[expect(clippy::needless_pass_by_value, reason = "the interpreter's signature")]
 fn matches<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let [text, literal] = arguments.as_slice() else { return Err(wrong("matches")) };
-    match (text.downcast_ref::<CelString>(), literal.downcast_ref::<Literal>()) {
+    match (text.downcast_ref::<CelString<'_>>(), literal.downcast_ref::<Literal>()) {
         (Some(text), Some(Literal::Pattern(pattern))) => {
             Ok(yes_or_no(pattern.is_match(text.inner())))
         }
@@ -47,9 +48,10 @@ fn matches<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Exe
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the interpreter's signature")]
 fn in_network<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let [text, literal] = arguments.as_slice() else { return Err(wrong("in_network")) };
-    match (text.downcast_ref::<CelString>(), literal.downcast_ref::<Literal>()) {
+    match (text.downcast_ref::<CelString<'_>>(), literal.downcast_ref::<Literal>()) {
         (Some(text), Some(Literal::Network(network))) => {
             let address: IpAddr = text.inner().parse().map_err(|_| {
                 let message = format!("\"{}\" is not an address", text.inner());

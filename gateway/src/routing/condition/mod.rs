@@ -236,66 +236,65 @@ mod tests {
         }
     }
 
+    /// Conditions that cannot work, what is said of them, and what would have done.
+    const REFUSED: &[(&str, &str, &str)] = &[
+        ("methd == 'GET'", "unknown variable `methd` in the condition", "did you mean `method`?"),
+        (
+            "method == 'GET' || body == ''",
+            "unknown variable `body` in the condition",
+            "there are method, scheme, host, path, client, header, query, cookie, params",
+        ),
+        (
+            "path.startWith('/')",
+            "unknown function `startWith` in the condition",
+            "did you mean `startsWith`?",
+        ),
+        (
+            "false && path.starts('/')",
+            "unknown function `starts` in the condition",
+            "did you mean `startsWith`?",
+        ),
+        (
+            "path",
+            "the condition is of type string",
+            "a condition is true or false: compare it with something",
+        ),
+        (
+            "size(path) + 1",
+            "the condition is of type int",
+            "a condition is true or false: compare it with something",
+        ),
+        (
+            "header['X-Beta'] == '1'",
+            "there is never a header `X-Beta`: their names are in lower case",
+            "write `x-beta`",
+        ),
+        ("params.ids == '1'", "the path has no parameter `ids`", "did you mean `id`?"),
+        (
+            "in_network(client, '10.0.0.0/33')",
+            "\"10.0.0.0/33\" is neither a network nor an address",
+            "write \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"",
+        ),
+        ("path.matches('(')", "the pattern \"(\" is no regular expression", "unclosed group"),
+        (
+            "path.matches(header.x)",
+            "the second argument of `matches` is computed from the request",
+            "it is a fixed text, so that it is read once",
+        ),
+        (
+            "header.all(a, query.all(b, a == b))",
+            "the condition has a loop (`all`, `exists`, `map`, `filter`, …) within a loop",
+            "loops can follow each other but not nest",
+        ),
+    ];
+
     #[test]
     fn a_condition_that_cannot_work_is_refused_with_what_would_have_done() {
-        for (text, what, help) in [
-            (
-                "methd == 'GET'",
-                "unknown variable `methd` in the condition",
-                "did you mean `method`?",
-            ),
-            (
-                "method == 'GET' || body == ''",
-                "unknown variable `body` in the condition",
-                "there are method, scheme, host, path, client, header, query, cookie, params",
-            ),
-            (
-                "path.startWith('/')",
-                "unknown function `startWith` in the condition",
-                "did you mean `startsWith`?",
-            ),
-            (
-                "false && path.starts('/')",
-                "unknown function `starts` in the condition",
-                "did you mean `startsWith`?",
-            ),
-            (
-                "path",
-                "the condition is of type string",
-                "a condition is true or false: compare it with something",
-            ),
-            (
-                "size(path) + 1",
-                "the condition is of type int",
-                "a condition is true or false: compare it with something",
-            ),
-            (
-                "header['X-Beta'] == '1'",
-                "there is never a header `X-Beta`: their names are in lower case",
-                "write `x-beta`",
-            ),
-            ("params.ids == '1'", "the path has no parameter `ids`", "did you mean `id`?"),
-            (
-                "in_network(client, '10.0.0.0/33')",
-                "\"10.0.0.0/33\" is neither a network nor an address",
-                "write \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"",
-            ),
-            ("path.matches('(')", "the pattern \"(\" is no regular expression", "unclosed group"),
-            (
-                "path.matches(header.x)",
-                "the second argument of `matches` is computed from the request",
-                "it is a fixed text, so that it is read once",
-            ),
-            (
-                "header.all(a, query.all(b, a == b))",
-                "the condition has a loop (`all`, `exists`, `map`, `filter`, …) within a loop",
-                "loops can follow each other but not nest",
-            ),
-        ] {
+        for (text, what, help) in REFUSED {
             let problem = compile(text).unwrap_err();
             assert_eq!(
                 (problem.what.as_str(), problem.help.as_deref()),
-                (what, Some(help)),
+                (*what, Some(*help)),
                 "{text}"
             );
         }

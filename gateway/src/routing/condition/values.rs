@@ -190,5 +190,5 @@ fn decoded(text: &str, plus: Plus) -> Cow<'_, str> {
 
 fn text(map: &CelMap<'_>, key: &str) -> Option<String> {
     let value = map.inner().get(&CelMapKey::from(key))?;
-    value.downcast_ref::<CelString>().map(|text| text.inner().to_owned())
+    value.downcast_ref::<CelString<'_>>().map(|text| text.inner().to_owned())
 }
