@@ -10,14 +10,16 @@ use crate::routing::Router;
 
 /// A problem for each expectation that was not met, at the place of its test.
 pub fn run(config: &Config, router: &Router) -> Vec<Problem> {
+    if config.tests.is_empty() {
+        return Vec::new();
+    }
     let questions: Vec<_> = config.tests.iter().map(question).collect();
     let decisions = decide(config, router, &questions);
-    config
-        .tests
-        .iter()
-        .zip(&decisions)
-        .flat_map(|(test, decision)| check(config, test, decision))
-        .collect()
+    if decisions.len() < questions.len() {
+        return vec![Problem::nowhere("the tests in the config cannot be run: a plugin failed")];
+    }
+    let tests = config.tests.iter().zip(&decisions);
+    tests.flat_map(|(test, decision)| check(config, test, decision)).collect()
 }
 
 fn question(test: &Test) -> Question {
