@@ -24,6 +24,10 @@ use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::portal::Portal;
 
+/// Gives the memory of password hashes back to the system, which glibc's keeps for each thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The portal on one machine: services, and the gateway before them
 #[derive(Parser)]
 #[command(name = "demo")]

@@ -16,8 +16,8 @@
 //! created_at, published_at, news_type}`: `created_at` is when this version was added, `published_at` stays as it
 //! was unless a version brings another.
 //!
-//! Writing and reading are apart (CQRS). A write appends one version to the [`event_log`] and never changes one. The
-//! [`projector`] follows the log and keeps [`latest`], the table that readers ask, which can be thrown away and
+//! Writing and reading are apart (CQRS). A write appends one version to the `event_log` and never changes one. The
+//! `projector` follows the log and keeps `latest`, the table that readers ask, which can be thrown away and
 //! is made again from the log. A writer's answer waits a moment for that, but does not depend on it.
 
 mod settings;

@@ -12,8 +12,8 @@
 //! What is refused is answered `{"error": "…"}`: 400 malformed, 404 unknown id, 409 taken email, 413 too large,
 //! 415 not JSON, 503 too busy. A password is stored as an argon2id hash and is in no answer and no log.
 //!
-//! A request goes [`routes`] → [`user`] (text to checked types) → [`password`] → [`store`]; whatever goes wrong becomes
-//! an answer in [`reply`].
+//! A request goes `routes` → `user` (text to checked types) → `password` → `store`; whatever goes wrong becomes
+//! an answer in `reply`.
 
 mod settings;
 

@@ -52,6 +52,7 @@ pub struct HashCost {
     #[arg(
         id = "hash-memory-kib",
         long = "hash-memory-kib",
+        value_name = "KIB",
         env = "USERS_HASH_MEMORY_KIB",
         default_value_t = 19_456,
         value_parser = clap::value_parser!(u32).range(8..=1_048_576)
@@ -62,6 +63,7 @@ pub struct HashCost {
     #[arg(
         id = "hash-passes",
         long = "hash-passes",
+        value_name = "COUNT",
         env = "USERS_HASH_PASSES",
         default_value_t = 2,
         value_parser = clap::value_parser!(u32).range(1..=100)
