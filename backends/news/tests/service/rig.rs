@@ -135,11 +135,19 @@ pub(crate) async fn everything(service: &Service) -> Value {
     page.json()["news"].clone()
 }
 
-/// Adds an article, or a version of one, and gives it back as the service sees it.
+/// Adds an article, or a version of one, waits until readers see it, and gives it back as the service sees it.
 pub(crate) async fn add(service: &Service, method: &str, draft: Value) -> Value {
     let answer = service.send(method, "/", draft).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     let answer = answer.json();
     assert_eq!(answer["status"], "success");
+    while events_behind(service).await > 0 {
+        tokio::task::yield_now().await;
+    }
     answer["news"].clone()
+}
+
+async fn events_behind(service: &Service) -> u64 {
+    let health = service.send("GET", "/health", ()).await.json();
+    health["components"]["latest"]["events_behind"].as_u64().unwrap()
 }
