@@ -17,9 +17,6 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
 /// How much of the gateway's last words is shown when it died.
 const LAST_LINES: usize = 20;
 
-/// The secret of the admin's API, by the name the example config uses.
-pub(crate) const ADMIN_TOKEN: &str = "GATEWAY_ADMIN_TOKEN";
-
 /// The gateway that runs. Dropped without [`Gateway::stop`] it is killed.
 pub(crate) struct Gateway {
     child: Child,
@@ -43,9 +40,6 @@ impl Gateway {
         let errors = output.try_clone().map_err(folder)?;
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(config);
-        if std::env::var_os(ADMIN_TOKEN).is_none() {
-            command.env(ADMIN_TOKEN, uuid::Uuid::new_v4().to_string());
-        }
         let child = command
             .stdin(Stdio::null())
             .stdout(output)

@@ -42,7 +42,7 @@ pub(crate) fn introduce(launch: &Launch, services: &[(&str, SocketAddr)]) {
 
 fn commands(gateway: SocketAddr) -> [(&'static str, String); 4] {
     // The data stays from run to run, and an email belongs to one user.
-    let email = format!("ann-{:.8}@example.org", uuid::Uuid::new_v4().simple());
+    let email = format!("ann-{:08x}@example.org", uuid::Uuid::new_v4().as_fields().0);
     let json = "curl -s -H 'content-type: application/json'";
     let sports = format!("http://{gateway}/news/v1/sports");
     [
