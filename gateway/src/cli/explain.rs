@@ -376,6 +376,7 @@ upstream = "users"
 rewrite = "/{id}"
 timeout = "10s"
 body-limit = "1MiB"
+plugins = [{ ip = { allow = ["127.0.0.0/8"] } }]
 
 [[routes]]
 name = "beta"
@@ -445,6 +446,7 @@ redirect = { to = "/{id}" }
         assert!(
             denied["ending"].as_str().unwrap().starts_with("is answered with 403 by the plugin ip")
         );
+        assert_eq!(denied["route"]["plugins"][1]["did"], "not reached");
         assert_eq!(denied["upstream"], serde_json::Value::Null);
         let dots = explained("GET", "http://localhost:8080/users/../7", "127.0.0.1");
         assert_eq!(dots["ending"], "is answered with 400: the path has a segment \".\" or \"..\"");
@@ -465,14 +467,15 @@ goes to the upstream users as /7
 listener    none has port 80 without TLS; routed as if one had
 host        localhost
 path        /users/7
-candidates  1. beta (gateway.toml:21:1) condition: `header[\"x-beta\"] == \"1\"` does not hold; header[\"x-beta\"] is not there
+candidates  1. beta (gateway.toml:22:1) condition: `header[\"x-beta\"] == \"1\"` does not hold; header[\"x-beta\"] is not there
             2. user (gateway.toml:12:1) takes it
-            3. write (gateway.toml:28:1) method: it takes POST
-            4. all (gateway.toml:34:1) rank: its path is less specific than that of the route that takes it
-other       - other (gateway.toml:39:1) host: it answers to other.example.com
+            3. write (gateway.toml:29:1) method: it takes POST
+            4. all (gateway.toml:35:1) rank: its path is less specific than that of the route that takes it
+other       - other (gateway.toml:40:1) host: it answers to other.example.com
 route       user (gateway.toml:12:1)
 parameters  id = \"7\"
 plugins     1. ip (gateway.toml:10:12) lets it pass
+            2. ip (gateway.toml:20:12) lets it pass
 limits      whole request 10s, request body 1048576 bytes
 upstream    users (gateway.toml:5:1) sees GET /7
 servers     127.0.0.1:3000, 127.0.0.1:3001; round robin, HTTP/1.1
