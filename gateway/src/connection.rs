@@ -49,6 +49,8 @@ pub(crate) struct Tunnel {
     pub(crate) finish: Option<Finish>,
     /// The place at the server.
     pub(crate) held: Held,
+    /// They speak WebSocket, so that the end can be told between two frames.
+    pub(crate) websocket: bool,
 }
 
 impl Connection {

@@ -369,10 +369,11 @@ impl Visit<'_> {
         let (server, first) =
             upgraded.map_err(|error| Failure::Call(CallError::Broken(error)))?;
         forward::strip_response(&mut head.headers);
+        let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         forward::set_upgrade(&mut head.headers, protocol);
         finish.answer(head.status, "upgraded");
         finish.complete = true;
-        let tunnel = Tunnel { server, first, finish: None, held: called.held };
+        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket };
         *self.connection.tunnel.borrow_mut() = Some(tunnel);
         self.connection.link.decided.set(Some(Upgraded::Yes));
         Ok((head, Payload::Empty))

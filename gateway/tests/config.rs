@@ -57,17 +57,18 @@ fn the_example_that_runs_is_good() {
 #[test]
 fn a_directory_is_one_clear_line() {
     let problems = config::load(&here()).unwrap_err();
-    let expected = format!(
-        "{} is a directory; name the file in it, such as config.toml\n",
-        here().display()
-    );
+    let expected =
+        format!("{} is a directory; name the file in it, such as config.toml\n", here().display());
     assert_eq!(problems.to_string(), expected);
 }
 
 #[test]
 fn a_file_that_is_not_there_is_one_clear_line() {
     let problems = config::load(Path::new("no/such/config.toml")).unwrap_err();
-    assert_eq!(problems.to_string(), "no/such/config.toml is not there; name a file with --config\n");
+    assert_eq!(
+        problems.to_string(),
+        "no/such/config.toml is not there; name a file with --config\n"
+    );
 }
 
 const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n";
@@ -86,7 +87,10 @@ fn included_files_are_laid_together_and_keep_their_lines() {
     let b = write("routes/b.toml", "[[routes]]\npath = \"/b\"\nupstream = \"users\"\n");
     let config = config::load(&main).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.upstreams.len(), config.routes.len()), (1, 1));
-    assert_eq!(config.sources.at(config.routes[0].place).to_string(), format!("{}:1:1", b.display()));
+    assert_eq!(
+        config.sources.at(config.routes[0].place).to_string(),
+        format!("{}:1:1", b.display())
+    );
 
     let b = write("routes/b.toml", "\n[upstreams.users]\nservers = [\"127.0.0.1:1\"]\n[limits]\n");
     let problems = config::load(&main).unwrap_err().to_string();
@@ -109,7 +113,8 @@ fn defaults_come_before_what_a_route_says_itself() {
          [[routes]]\npath = \"/b\"\nrespond = {{}}\nbody-limit = \"none\"\nserver-timing = false\n\
          plugins = [{{ correlation-id = {{}} }}]\n"
     );
-    let config = config::from_text("config.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let config =
+        config::from_text("config.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     let [a, b] = &config.routes[..] else { panic!("two routes") };
     let plugins = |route: &config::Route| {
         route.plugins.iter().map(|used| used.settings.name()).collect::<Vec<_>>()
@@ -129,7 +134,8 @@ fn routes_without_a_name_are_called_by_what_tells_them_apart() {
          [[routes]]\npath = \"/c\"\nwhen = \"true\"\nrespond = {{}}\n\
          [[routes]]\npath = \"/c\"\nrespond = {{}}\n"
     );
-    let config = config::from_text("config.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let config =
+        config::from_text("config.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     let names = config.routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["/a", "GET,PUT /b", "DELETE *.example.com/b", "/c", "/c #2"]);
 }
@@ -146,9 +152,7 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
     };
     let ([cert, key], [_, other]) = (pair("a"), pair("b"));
     let text = |key: &Path| {
-        format!(
-            "{LISTENER}tls = {{ certificates = [{{ cert = {cert:?}, key = {key:?} }}] }}\n"
-        )
+        format!("{LISTENER}tls = {{ certificates = [{{ cert = {cert:?}, key = {key:?} }}] }}\n")
     };
     assert_eq!(said(&text(&key)), "good\n");
     let refused = said(&text(&other));
@@ -158,7 +162,8 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
 #[test]
 fn no_message_repeats_a_secret() {
     for token in ["\"hush\"", "{ text = 7654321 }", "{ hush = 1 }", "[\"hush\"]"] {
-        let refused = said(&format!("{LISTENER}[admin]\naddress = \"127.0.0.1:1\"\ntoken = {token}\n"));
+        let refused =
+            said(&format!("{LISTENER}[admin]\naddress = \"127.0.0.1:1\"\ntoken = {token}\n"));
         assert_ne!(refused, "good\n");
         assert!(!refused.contains("7654321") && !refused.contains("\"hush"), "{refused}");
     }

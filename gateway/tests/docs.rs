@@ -80,7 +80,8 @@ fn every_toml_block_is_a_config_or_a_part_of_one() {
             };
             problems.list.retain(|problem| !problem.what.contains("environment variable"));
             if !problems.list.is_empty() {
-                writeln!(wrong, "{}, block after line {line}:\n{problems}", path.display()).unwrap();
+                writeln!(wrong, "{}, block after line {line}:\n{problems}", path.display())
+                    .unwrap();
             }
         }
     }
@@ -182,7 +183,8 @@ fn kind(value: &Value, schema: &Value) -> String {
         return kind(first, schema);
     }
     if let Some(choices) = value["oneOf"].as_array() {
-        let is_word = choices.iter().any(|choice| choice["const"].is_string() || choice["enum"].is_array());
+        let is_word =
+            choices.iter().any(|choice| choice["const"].is_string() || choice["enum"].is_array());
         return if is_word { "word" } else { "table" }.to_owned();
     }
     let first = value["type"].as_array().map_or(&value["type"], |kinds| &kinds[0]);

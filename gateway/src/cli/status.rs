@@ -1,7 +1,5 @@
 //! `gateway status` and `gateway reload`: what the running gateway says of itself, for people.
 
-use std::fmt::Write;
-
 use serde_json::Value;
 
 use super::client::{ClientError, ask as ask_gateway};
@@ -64,8 +62,8 @@ fn in_words(status: &Value) -> String {
 }
 
 fn say(text: &mut String, line: &str) {
-    // Writing to a String does not fail.
-    let _: std::fmt::Result = writeln!(text, "{line}");
+    text.push_str(line);
+    text.push('\n');
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use plugins::registry::PluginSettings;
 
+use super::at::At;
 use super::error::{Problem, Problems};
 use super::fault::suggestion;
 use super::file;
 use super::load::Files;
-use super::read::At;
 use super::source::{Place, Sources};
 use super::{Config, UpstreamId};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::read::At;
+use super::at::At;
 
 mod process;
 mod route;

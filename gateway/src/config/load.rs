@@ -10,11 +10,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::at::At;
 use super::check::check;
 use super::environment;
 use super::error::{Problem, Problems};
 use super::file::{File, Included};
-use super::read::{At, Read, read};
+use super::read::{Read, read};
 use super::source::{Place, Sources};
 
 /// Reads the config file at `path` and the files it includes. All problems are reported at once.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
-use plugins::registry::PluginSettings;
 use plugins::secret::Secret;
 
+mod at;
 mod check;
 mod environment;
 pub mod error;
@@ -18,12 +18,16 @@ mod file;
 mod load;
 mod pattern;
 mod read;
+mod route;
 pub mod schema;
 pub mod source;
+mod upstream;
 
 pub use error::{Problem, Problems};
 pub use load::{from_text, load};
+pub use route::*;
 pub use source::{Place, Sources};
+pub use upstream::*;
 
 /// Everything config.toml and its includes say.
 #[derive(Clone, Debug)]
@@ -184,265 +188,6 @@ pub enum LogTarget {
     Stdout,
     /// A file, reopened on SIGUSR1.
     File(PathBuf),
-}
-
-/// An index into [`Config::upstreams`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UpstreamId(pub usize);
-
-/// One of `[upstreams.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Where it stands in the config.
-    pub place: Place,
-    /// Its name.
-    pub name: String,
-    /// At least one.
-    pub servers: Vec<UpstreamServer>,
-    /// How a server is chosen.
-    pub balance: Balance,
-    /// What is spoken to the servers.
-    pub protocol: Protocol,
-    /// TLS to the servers.
-    pub tls: Option<UpstreamTls>,
-    /// The `Host` the servers see.
-    pub host: HostPolicy,
-    /// Its time limits.
-    pub timeout: UpstreamTimeouts,
-    /// Its keep-alive pool.
-    pub pool: Pool,
-}
-
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UpstreamServer {
-    /// Where it is.
-    pub address: ServerAddress,
-    /// Its share, 1 to 1,000 (0: no new requests).
-    pub weight: u32,
-}
-
-/// The address of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ServerAddress {
-    /// IP address and port.
-    Ip(SocketAddr),
-    /// A name and a port; every address it resolves to is a server of the same weight.
-    Name(String, u16),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// Weighted round robin (smooth, as nginx does it).
-    RoundRobin,
-    /// The less busy one of two random ones (power of two choices).
-    TwoChoices,
-}
-
-/// What is spoken to an upstream's servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2: over TLS by ALPN, else with prior knowledge (h2c).
-    Http2,
-}
-
-/// TLS to an upstream's servers. Verified; the name must match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// PEM file with the CA that signs the servers' certificates; `None`: the system's.
-    pub ca: Option<PathBuf>,
-    /// The name in SNI and certificate; `None`: the server's own name or address.
-    pub server_name: Option<String>,
-    /// Only when `dangerous-no-verify = true`: any certificate is believed.
-    pub dangerous_no_verify: bool,
-}
-
-/// Which `Host` (or `:authority`) the servers see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPolicy {
-    /// What the client sent (the default, as Envoy and Caddy do).
-    Client,
-    /// The server's own address.
-    Server,
-    /// A fixed one.
-    Fixed(HeaderValue),
-}
-
-/// `timeout` of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTimeouts {
-    /// TCP connect and TLS handshake.
-    pub connect: Duration,
-    /// From the last byte of the request to the head of the response.
-    pub response: Duration,
-    /// Between two chunks of a response body.
-    pub idle: Duration,
-}
-
-/// `pool` of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// Idle connections kept per server and worker.
-    pub idle: usize,
-    /// How long one is kept. Shorter than the servers' own keep-alive, or requests meet a closing connection.
-    pub idle_timeout: Duration,
-}
-
-/// One of `[[routes]]`.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Where it stands in the config.
-    pub place: Place,
-    /// Its name: as given, or the path pattern (made unique by methods and host when shared).
-    pub name: String,
-    /// Host patterns, lower case; empty: any host.
-    pub hosts: Vec<HostPattern>,
-    /// The path pattern.
-    pub path: PathPattern,
-    /// Methods it takes; empty: any. `HEAD` is taken by a route that takes `GET`.
-    pub methods: Vec<Method>,
-    /// A CEL condition.
-    pub when: Option<When>,
-    /// Orders routes that differ by nothing but `when`: the higher first.
-    pub priority: i32,
-    /// Global plugins first, then the route's own.
-    pub plugins: Vec<PluginUse>,
-    /// What it does.
-    pub action: Action,
-    /// The whole request, from its head to the last byte of the response; `None`: no bound.
-    pub timeout: Option<Duration>,
-    /// Request body in bytes; `None`: no bound.
-    pub body_bytes: Option<u64>,
-    /// `%2F` and `%5C` in a path pass through as they are; else they are refused with 400.
-    pub encoded_slashes: bool,
-    /// Adds `Server-Timing` to the response.
-    pub server_timing: bool,
-    /// Adds `Proxy-Status` (RFC 9209) to the response.
-    pub proxy_status: bool,
-    /// Which forwarding headers the upstream sees.
-    pub forwarded: Forwarded,
-}
-
-/// `when` of a route: source text that routing compiles.
-#[derive(Clone, Debug)]
-pub struct When {
-    /// Where it stands in the config.
-    pub place: Place,
-    /// CEL.
-    pub text: String,
-}
-
-/// Which forwarding headers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded {
-    /// `X-Forwarded-For`, `-Host`, `-Proto` and `X-Real-IP`.
-    pub x_forwarded: bool,
-    /// `Forwarded` (RFC 7239).
-    pub rfc7239: bool,
-}
-
-/// A host a route answers to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// `*.example.com`: any number of labels before the suffix; kept as `.example.com`.
-    Wildcard(String),
-}
-
-/// A path pattern: segments between slashes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathPattern {
-    /// As written.
-    pub text: String,
-    /// Its segments.
-    pub segments: Vec<Segment>,
-}
-
-/// One segment of a path pattern.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Segment {
-    /// Exactly this.
-    Exact(String),
-    /// `{name}`, `v{name}` or `{name}.json`: one segment that is not empty.
-    Parameter {
-        /// Text before the parameter.
-        prefix: String,
-        /// The parameter's name.
-        name: String,
-        /// Text after the parameter.
-        suffix: String,
-    },
-    /// `{*name}`, only at the end: the rest of the path, which may be empty.
-    CatchAll(String),
-}
-
-/// A plugin as used by a route.
-#[derive(Clone, Debug)]
-pub struct PluginUse {
-    /// Where it stands in the config.
-    pub place: Place,
-    /// Its settings.
-    pub settings: PluginSettings,
-}
-
-/// What a route does with a request.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Sends it to an upstream.
-    Proxy {
-        /// Which.
-        upstream: UpstreamId,
-        /// The path the servers see; `None`: the client's.
-        rewrite: Option<Template>,
-    },
-    /// Answers with a redirect.
-    Redirect {
-        /// 301, 302, 303, 307 or 308.
-        status: StatusCode,
-        /// The `Location`; the query is appended unless the template has one.
-        location: Template,
-    },
-    /// Answers with fixed content.
-    Respond {
-        /// The status.
-        status: StatusCode,
-        /// Headers, `Content-Type` among them.
-        headers: Vec<(HeaderName, HeaderValue)>,
-        /// The body.
-        body: String,
-    },
-}
-
-/// Text with the path's parameters in it: `/v2/{id}/{rest}`. Every name is a parameter of the route's path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Its pieces in order.
-    pub pieces: Vec<Piece>,
-}
-
-/// One piece of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Text as it is.
-    Text(String),
-    /// The value of a path parameter: its index among the pattern's parameters, from the left.
-    Parameter(usize),
 }
 
 /// One of `[[tests]]`: a request that is routed but not sent.

@@ -7,10 +7,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::fmt;
-use std::marker::PhantomData;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
     self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer,
@@ -20,23 +17,13 @@ use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::at::{AT, At};
 use super::error::Problem;
 use super::fault::Fault;
 use super::source::Place;
 
 /// A TOML value with its span.
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
-
-/// A value and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct At<T> {
-    /// Where it stands.
-    pub(super) place: Place,
-    /// Nothing inside was left out for being wrong, so what seems to be missing is missing.
-    pub(super) whole: bool,
-    /// The value.
-    pub(super) value: T,
-}
 
 /// Reads a value of a file that starts at `base` in the sources; adds what is wrong to `problems`. `passed_over` says
 /// which entries and elements are known to be faulty, by where their key or value starts in the file.
@@ -326,9 +313,6 @@ impl<'de> Deserializer<'de> for KeyNode<'de> {
     }
 }
 
-/// The name under which [`At`] asks for the place of a value.
-const AT: &str = "$at";
-
 /// What [`At`] is made of: start, end, value, and whether it is whole.
 struct AtParts<'a, D> {
     place: Place,
@@ -357,69 +341,5 @@ impl<'a, D: Deserializer<'a, Error = Fault> + Copy> SeqAccess<'a> for AtParts<'a
             _ => return Ok(None),
         }
         .map(Some)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parts<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Parts<T> {
-            type Value = At<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value with its place")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<At<T>, A::Error> {
-                let missing = || de::Error::custom("this format does not know places");
-                let start = parts.next_element()?.ok_or_else(missing)?;
-                let end = parts.next_element()?.ok_or_else(missing)?;
-                let value = parts.next_element()?.ok_or_else(missing)?;
-                let whole = parts.next_element()?.ok_or_else(missing)?;
-                Ok(At { place: Place::new(&(start..end)), whole, value })
-            }
-        }
-
-        deserializer.deserialize_tuple_struct(AT, 4, Parts(PhantomData))
-    }
-}
-
-impl<T: PartialEq> PartialEq for At<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.value == other.value
-    }
-}
-
-impl<T: Eq> Eq for At<T> {}
-
-impl<T: PartialOrd> PartialOrd for At<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        self.value.partial_cmp(&other.value)
-    }
-}
-
-impl<T: Ord> Ord for At<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.value.cmp(&other.value)
-    }
-}
-
-/// In the schema a value with its place is the value.
-impl<T: JsonSchema> JsonSchema for At<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
     }
 }

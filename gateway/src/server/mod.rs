@@ -33,6 +33,7 @@ mod listener;
 mod proxy_protocol;
 mod reload;
 mod tunnel;
+mod websocket;
 mod wire;
 mod workers;
 

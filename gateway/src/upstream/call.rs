@@ -90,10 +90,11 @@ pub(crate) async fn call(
 ) -> Result<Called, CallFailure> {
     let mut tried: Vec<u64> = Vec::new();
     let mut retries = 0;
+    let mut last = CallFailure { error: CallError::NoServer, server: None, retries };
     loop {
         let turns = caller.upstream.turns.load();
         let Some(server) = turns.pick(caller.upstream.config.balance, &tried).cloned() else {
-            return Err(CallFailure { error: CallError::NoServer, server: None, retries });
+            return Err(last);
         };
         drop(turns);
         match attempt(&mut caller, &server, request).await {
@@ -109,6 +110,7 @@ pub(crate) async fn call(
                 if matches!(error, CallError::Connect(_)) {
                     tried.push(server.id);
                 }
+                last = CallFailure { error, server: Some(server), retries };
                 request = again;
                 retries += 1;
             }

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use plugins::units::Size;
 
 use super::{Checking, address, certificate};
+use crate::config::at::At;
 use crate::config::error::Problem;
-use crate::config::read::At;
 use crate::config::{
     AccessLog, Admin, Certificate, Drain, Limits, ListenAddress, Listener, ListenerTls, LogTarget,
     Server, file,

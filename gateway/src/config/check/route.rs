@@ -6,9 +6,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use plugins::registry::PluginSettings;
 
 use super::{Checking, Names};
+use crate::config::at::At;
 use crate::config::error::Problem;
 use crate::config::fault::{nearest, quoted};
-use crate::config::read::At;
 use crate::config::{
     Action, Forwarded, HostPattern, PathPattern, PluginUse, Route, Template, When, file,
 };
@@ -241,22 +241,23 @@ impl Checking {
     }
 
     fn plugin_uses(&mut self, uses: Vec<At<file::PluginUse>>, names: &Names) -> Vec<PluginUse> {
-        uses.into_iter()
-            .filter_map(|At { place, whole, value }| {
-                let settings = match value {
-                    file::PluginUse::Settings(settings) => {
-                        if whole {
-                            self.buildable(place, &settings);
-                        }
-                        settings
-                    }
-                    file::PluginUse::Named(name) => {
-                        self.named_plugin(&At { place, whole, value: name }, names)?
-                    }
-                };
-                Some(PluginUse { place, settings })
-            })
-            .collect()
+        uses.into_iter().filter_map(|used| self.plugin_use(used, names)).collect()
+    }
+
+    fn plugin_use(&mut self, used: At<file::PluginUse>, names: &Names) -> Option<PluginUse> {
+        let At { place, whole, value } = used;
+        let settings = match value {
+            file::PluginUse::Named(name) => {
+                self.named_plugin(&At { place, whole, value: name }, names)?
+            }
+            // One with faulty parts cannot be built; that was said.
+            file::PluginUse::Settings(settings) if !whole => settings,
+            file::PluginUse::Settings(settings) => {
+                self.buildable(place, &settings);
+                settings
+            }
+        };
+        Some(PluginUse { place, settings })
     }
 
     fn named_plugin(&mut self, name: &At<String>, names: &Names) -> Option<PluginSettings> {

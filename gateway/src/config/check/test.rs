@@ -7,9 +7,9 @@ use http::{Method, Uri};
 
 use super::route::method;
 use super::{Checking, Names};
+use crate::config::at::At;
 use crate::config::error::Problem;
 use crate::config::fault::quoted;
-use crate::config::read::At;
 use crate::config::{Expectation, Test, file};
 
 impl Checking {

@@ -5,9 +5,9 @@ use http::uri::Authority;
 use rustls_pki_types::ServerName;
 
 use super::{Checking, address, certificate};
+use crate::config::at::At;
 use crate::config::error::Problem;
 use crate::config::fault::quoted;
-use crate::config::read::At;
 use crate::config::{
     Balance, HostPolicy, Pool, Protocol, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls,
     file,

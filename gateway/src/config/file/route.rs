@@ -25,7 +25,8 @@ pub(in crate::config) struct Route {
     /// Methods it takes; one with GET takes HEAD, too. Default: any.
     #[serde(default)]
     pub(in crate::config) methods: Vec<At<String>>,
-    /// A condition in CEL, such as `request.headers["x-client"] == "mobile"`. Default: none.
+    /// A condition in CEL, over method, scheme, host, path, client, header, query, cookie and params:
+    /// `header["x-client"] == "mobile"`. Default: none.
     pub(in crate::config) when: Option<At<String>>,
     /// Orders routes that differ by nothing but `when`; the higher is asked first. Default: 0.
     #[serde(default)]

@@ -46,12 +46,11 @@ impl<'de> Deserialize<'de> for SizeLimit {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<SizeLimit, E> {
-                if text == "none" {
-                    return Ok(SizeLimit(None));
+                match (text, Size::deserialize(text.into_deserializer())) {
+                    ("none", _) => Ok(SizeLimit(None)),
+                    (_, Ok(Size(bytes))) => Ok(SizeLimit(Some(bytes))),
+                    (_, Err::<_, E>(_)) => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
-                Size::deserialize(text.into_deserializer())
-                    .map(|size| SizeLimit(Some(size.0)))
-                    .map_err(|_: E| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
 

@@ -167,7 +167,7 @@ fn a_good_request_passes_before_a_bad_one_is_refused() {
 fn what_follows_an_upgrade_waits_for_the_decision() {
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let mut framing = Framing::new(LIMITS);
-    let bytes = format!("{upgrade}\x81\x00");
+    let bytes = format!("{upgrade}\u{1}\0");
     assert_eq!(framing.pass(bytes.as_bytes()), upgrade.len());
     assert!(framing.is_undecided());
     framing.decide(crate::connection::Upgraded::Yes);

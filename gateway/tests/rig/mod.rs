@@ -1,0 +1,46 @@
+//! The rig of the traffic tests: an origin that records what it saw, the gateway's binary, and a client of raw bytes.
+//!
+//! A test reads as a story: `let origin = Origin::start().await; let gateway = Gateway::start(&config).await;` and then
+//! bytes in, bytes out. Everything is on port 0 of the loopback and ends with the test.
+
+#![allow(dead_code, reason = "each test file uses its part of the rig")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a rig that fails is a test that fails")]
+
+pub mod client;
+pub mod gateway;
+pub mod origin;
+
+pub use client::{Client, Reply};
+pub use gateway::Gateway;
+pub use origin::{Origin, Seen};
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Nothing in a test takes longer; what does, hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for something that should come soon.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited too long for {what}"),
+    }
+}
+
+/// Asks again until it is so; for what another process does in its own time.
+pub async fn until<F, T>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    soon(what, async {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            pause.tick().await;
+            if let Some(found) = ask().await {
+                return found;
+            }
+        }
+    })
+    .await
+}
