@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gateway::config;
+use proptest::{prop_assert, proptest};
 
 /// What stands between the config and what we say of it.
 const DASHES: &str = "\n----------\n";
@@ -181,6 +182,37 @@ fn the_schema_knows_every_table_and_describes_every_key() {
         let keys = table["properties"].as_object().cloned().unwrap_or_default();
         for (key, value) in keys {
             assert!(value["description"].is_string(), "{name}.{key} has no description");
+        }
+    }
+}
+
+#[test]
+fn a_file_full_of_faults_is_told_in_part_and_at_once() {
+    let text: String = (0..5_000).map(|index| format!("[[routes]]\npth{index} = 1\n")).collect();
+    let refused = said(&format!("{LISTENER}{text}"));
+    assert!(refused.starts_with("only the first 100 are told\n"), "{refused}");
+    assert_eq!(refused.lines().count(), 101);
+}
+
+proptest! {
+    /// Whatever stands in a file, it is taken or refused with places that are in it.
+    #[test]
+    fn no_text_stops_the_program(
+        cut in 0_usize..4_000,
+        length in 0_usize..40,
+        put in "[\\[\\]{}=\"'$,.a-z0-9é\n -]{0,12}",
+    ) {
+        let case = fs::read_to_string(here().join("good-everything.txt")).unwrap();
+        let text = case.split_once(DASHES).unwrap().0;
+        let start = text.floor_char_boundary(cut % text.len());
+        let end = text.floor_char_boundary((start + length).min(text.len()));
+        let changed = [&text[..start], &put, &text[end..]].concat();
+        if let Err(problems) = config::from_text("config.toml", &changed) {
+            let lines = changed.lines().count() + 1;
+            for place in problems.list.iter().filter_map(|problem| problem.place) {
+                prop_assert!(problems.sources.at(place).line <= lines);
+            }
+            prop_assert!(!problems.list.is_empty());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! File types become checked types; what does not fit together is said, all at once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use plugins::registry::PluginSettings;
@@ -69,8 +70,8 @@ pub(super) fn check(files: Files) -> Result<Config, Problems> {
 
 /// What may stand in several files, laid together.
 struct Parts {
-    upstreams: Vec<(String, At<file::Upstream>)>,
-    plugins: Vec<(String, At<PluginSettings>)>,
+    upstreams: BTreeMap<String, At<file::Upstream>>,
+    plugins: BTreeMap<String, At<PluginSettings>>,
     routes: Vec<At<file::Route>>,
     /// No route was lost, so that an unknown one is unknown.
     routes_whole: bool,
@@ -88,8 +89,8 @@ impl Parts {
             tests: std::mem::take(&mut main.tests),
         };
         let mut parts = Self {
-            upstreams: Vec::new(),
-            plugins: Vec::new(),
+            upstreams: BTreeMap::new(),
+            plugins: BTreeMap::new(),
             routes: Vec::new(),
             routes_whole: !checking.incomplete,
             tests: Vec::new(),
@@ -155,20 +156,20 @@ impl Checking {
     fn merge<T>(
         &mut self,
         kind: &str,
-        all: &mut Vec<(String, At<T>)>,
+        all: &mut BTreeMap<String, At<T>>,
         more: Option<At<file::Named<T>>>,
     ) {
         for (name, table) in more.into_iter().flat_map(|more| more.value) {
-            if let Some((_, first)) = all.iter().find(|(known, _)| *known == name) {
-                let first = self.sources.at(first.place);
-                self.refuse(
-                    table.place,
-                    format!("the {kind} `{name}` is there already"),
-                    format!("it is at {first}"),
-                );
-                continue;
+            match all.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(table);
+                }
+                Entry::Occupied(first) => {
+                    let what = format!("the {kind} `{}` is there already", first.key());
+                    let at = self.sources.at(first.get().place);
+                    self.refuse(table.place, what, format!("it is at {at}"));
+                }
             }
-            all.push((name, table));
         }
     }
 
@@ -195,9 +196,9 @@ impl Checking {
 
     fn named_plugins(
         &mut self,
-        plugins: Vec<(String, At<PluginSettings>)>,
+        plugins: BTreeMap<String, At<PluginSettings>>,
     ) -> BTreeMap<String, PluginSettings> {
-        for (_, plugin) in plugins.iter().filter(|(_, plugin)| plugin.whole) {
+        for plugin in plugins.values().filter(|plugin| plugin.whole) {
             self.buildable(plugin.place, &plugin.value);
         }
         plugins.into_iter().map(|(name, plugin)| (name, plugin.value)).collect()

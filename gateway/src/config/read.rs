@@ -25,6 +25,9 @@ use super::source::Place;
 /// A TOML value with its span.
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
+/// So many are enough for one go.
+const PROBLEMS_MAX: usize = 100;
+
 /// Reads a value of a file that starts at `base` in the sources; adds what is wrong to `problems`. `passed_over` says
 /// which entries and elements are known to be faulty, by where their key or value starts in the file.
 /// `None` when what is left without the faulty parts makes no `T`.
@@ -44,6 +47,11 @@ pub(super) fn read<T: DeserializeOwned>(
         };
         let pass_over = fault.pass_over;
         problems.extend(fault.into_problem());
+        // Each fault costs one more round.
+        if problems.len() >= PROBLEMS_MAX {
+            problems.push(Problem::nowhere(format!("only the first {PROBLEMS_MAX} are told")));
+            return None;
+        }
         if !pass_over.is_some_and(|start| reading.passed_over.insert(start)) {
             return None;
         }
