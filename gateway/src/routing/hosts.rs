@@ -36,11 +36,11 @@ impl Hosts {
     }
 
     /// Visits the tries of a host until one breaks.
-    pub(super) fn each<T>(
+    pub(super) fn each(
         &self,
         host: &str,
-        mut visit: impl FnMut(u32) -> ControlFlow<T>,
-    ) -> ControlFlow<T> {
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         if !self.exact.is_empty()
             && let Some(trie) = self.exact.find(Pieces::whole(host.as_bytes()), &mut 0)
         {
@@ -79,7 +79,7 @@ mod tests {
         let mut visited = Vec::new();
         let end = hosts.each(host, |trie| {
             visited.push(trie);
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         });
         assert!(end.is_continue());
         visited

@@ -107,22 +107,22 @@ impl Router {
     pub fn find(&self, asked: &Asked<'_>) -> Found {
         let method = AskedMethod::new(asked.method);
         let mut path_is_known = false;
-        let taken = self.visit(asked.host, asked.path, &mut 0, |leaf, parameters| {
+        let mut taken = None;
+        let end = self.visit(asked.host, asked.path, &mut 0, |leaf, parameters| {
             path_is_known = true;
-            let taken = leaf.candidates.iter().find(|candidate| {
+            let candidate = leaf.candidates.iter().find(|candidate| {
                 candidate.methods.take(method) && self.holds(candidate, asked, parameters)
             });
-            match taken {
-                Some(candidate) => ControlFlow::Break((candidate.route, *parameters)),
-                None => ControlFlow::Continue(()),
-            }
+            let Some(candidate) = candidate else { return ControlFlow::Continue(()) };
+            taken = Some((candidate.route, *parameters));
+            ControlFlow::Break(())
         });
-        match taken {
-            ControlFlow::Break((route, parameters)) => {
+        match (end, taken) {
+            (ControlFlow::Break(()), Some((route, parameters))) => {
                 Found::Route { index: route as usize, parameters }
             }
-            ControlFlow::Continue(()) if path_is_known => self.not_allowed(asked),
-            ControlFlow::Continue(()) => Found::NotFound,
+            _ if path_is_known => self.not_allowed(asked),
+            _ => Found::NotFound,
         }
     }
 
@@ -143,7 +143,7 @@ impl Router {
         let _end = self.visit(host, path, &mut 0, |leaf, parameters| {
             let routes = leaf.candidates.iter().map(|candidate| candidate.route as usize);
             candidates.extend(routes.map(|route| (route, *parameters)));
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         });
         candidates
     }
@@ -163,7 +163,7 @@ impl Router {
     /// How many nodes and comparisons it takes to find all candidates of a request: the cost of the worst case.
     pub fn steps(&self, host: &str, path: &str) -> u32 {
         let mut steps = 0;
-        let _end = self.visit(host, path, &mut steps, |_, _| ControlFlow::<()>::Continue(()));
+        let _end = self.visit(host, path, &mut steps, |_, _| ControlFlow::Continue(()));
         steps
     }
 
@@ -195,13 +195,13 @@ impl Router {
         }
     }
 
-    fn visit<T>(
+    fn visit(
         &self,
         host: &str,
         path: &str,
         steps: &mut u32,
-        mut visit: impl FnMut(&Leaf, &Parameters) -> ControlFlow<T>,
-    ) -> ControlFlow<T> {
+        mut visit: impl FnMut(&Leaf, &Parameters) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         self.hosts.each(host, |trie| {
             let trie = &self.tries[trie as usize];
             trie.walk(path, steps, |leaf, parameters| {
@@ -231,7 +231,7 @@ impl Router {
             there.for_each(|candidate| {
                 methods.get_or_insert_default().add(&candidate.methods);
             });
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         });
         let ready = ready.filter(|_| leaves == 1);
         match ready.or_else(|| methods.and_then(|methods| methods.allow())) {

@@ -80,14 +80,15 @@ impl Trie {
         *self.nodes[node].end.get_or_insert_with(fresh)
     }
 
-    /// Visits the leaves of the patterns that match a path, the most specific first, until one breaks. Returns what it
-    /// broke with, and adds the nodes and comparisons it took to `steps`.
-    pub(super) fn walk<T>(
+    /// Visits the leaves of the patterns that match a path, the most specific first, until one breaks. What it breaks
+    /// for the visitor keeps: carried up through every level, it would be copied at each. Adds the nodes and
+    /// comparisons it took to `steps`.
+    pub(super) fn walk(
         &self,
         path: &str,
         steps: &mut u32,
-        visit: impl FnMut(u32, &Parameters) -> ControlFlow<T>,
-    ) -> ControlFlow<T> {
+        visit: impl FnMut(u32, &Parameters) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         if !path.starts_with('/') {
             return ControlFlow::Continue(());
         }
@@ -153,9 +154,9 @@ struct Walk<'a, F> {
     visit: F,
 }
 
-impl<T, F: FnMut(u32, &Parameters) -> ControlFlow<T>> Walk<'_, F> {
+impl<F: FnMut(u32, &Parameters) -> ControlFlow<()>> Walk<'_, F> {
     /// Goes on at a node with the segment that starts at a byte of the path; past the end there is none left.
-    fn segment(&mut self, node: u32, start: usize) -> ControlFlow<T> {
+    fn segment(&mut self, node: u32, start: usize) -> ControlFlow<()> {
         *self.steps += 1;
         let trie = self.trie;
         let node = &trie.nodes[node as usize];
@@ -180,7 +181,7 @@ impl<T, F: FnMut(u32, &Parameters) -> ControlFlow<T>> Walk<'_, F> {
         self.with_parameter((start, path.len()), |walk| walk.leaf(leaf))
     }
 
-    fn affixed(&mut self, affixed: &Affixed, start: usize, end: usize) -> ControlFlow<T> {
+    fn affixed(&mut self, affixed: &Affixed, start: usize, end: usize) -> ControlFlow<()> {
         let Affixed { prefix, suffix, literals } = affixed;
         if end - start <= prefix + suffix {
             return ControlFlow::Continue(());
@@ -199,8 +200,8 @@ impl<T, F: FnMut(u32, &Parameters) -> ControlFlow<T>> Walk<'_, F> {
     fn with_parameter(
         &mut self,
         (start, end): (usize, usize),
-        go_on: impl FnOnce(&mut Self) -> ControlFlow<T>,
-    ) -> ControlFlow<T> {
+        go_on: impl FnOnce(&mut Self) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let before = self.parameters.len();
         self.parameters.push(start, end);
         go_on(self)?;
@@ -208,7 +209,7 @@ impl<T, F: FnMut(u32, &Parameters) -> ControlFlow<T>> Walk<'_, F> {
         ControlFlow::Continue(())
     }
 
-    fn leaf(&mut self, leaf: u32) -> ControlFlow<T> {
+    fn leaf(&mut self, leaf: u32) -> ControlFlow<()> {
         (self.visit)(leaf, &self.parameters)
     }
 }
