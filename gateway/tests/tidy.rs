@@ -121,9 +121,8 @@ fn error_statuses_are_chosen_where_replies_are_made() {
         .filter(|file| !CHOOSE_STATUS.iter().any(|place| file.path.starts_with(place)))
         .flat_map(|file| {
             let lines = file.code().enumerate();
-            let chosen = lines.filter(|(_, line)| {
-                line.split("StatusCode::").skip(1).any(|after| is_error_status(after))
-            });
+            let chosen =
+                lines.filter(|(_, line)| line.split("StatusCode::").skip(1).any(is_error_status));
             chosen.map(|(index, _)| format!("{}:{}", file.path, index + 1)).collect::<Vec<_>>()
         });
     expect_none("only reply.rs turns an error into a status", chosen);
