@@ -44,9 +44,11 @@ impl<'a> Pieces<'a> {
     }
 
     fn is(self, key: &[u8]) -> bool {
-        key.len() == self.head.len() + self.tail.len()
-            && key.starts_with(self.head)
-            && key.ends_with(self.tail)
+        let Self { head, tail } = self;
+        match key.split_at_checked(head.len()) {
+            Some((start, end)) => same(start, head) && same(end, tail),
+            None => false,
+        }
     }
 
     fn hash(self) -> u32 {
@@ -124,6 +126,16 @@ fn place(slots: &mut [Slot], hash: u32, entry: u32) {
         at = (at + 1) & mask;
     }
     slots[at] = Slot { hash, entry };
+}
+
+/// Whether two texts are the same, eight bytes at a time. Segments are short: measured, the calls of `memcmp` that the
+/// standard comparison makes took half of the time of a search.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let (words, rest) = one.as_chunks::<8>();
+    let (other_words, other_rest) = other.as_chunks::<8>();
+    one.len() == other.len()
+        && words.iter().zip(other_words).all(|(one, other)| one == other)
+        && rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }
 
 /// A multiply-and-fold hash, eight bytes at a time.
