@@ -17,7 +17,7 @@ use crate::upstream::response_body::{ResponseBody, ResponseBodyError};
 pub(crate) struct Body {
     payload: Payload,
     /// Not with a tunnel, which takes it over.
-    finish: Option<Finish>,
+    finish: Option<Box<Finish>>,
 }
 
 /// Where the bytes come from.
@@ -52,7 +52,10 @@ impl Changed {
         self.transforms.extend(transforms);
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         loop {
             if let Some(frame) = self.waiting.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
@@ -106,7 +109,7 @@ impl http_body::Body for Changed {
 
 impl Body {
     /// The body of the response that `finish` waits for.
-    pub(crate) fn new(payload: Payload, mut finish: Option<Finish>) -> Self {
+    pub(crate) fn new(payload: Payload, mut finish: Option<Box<Finish>>) -> Self {
         if let Some(finish) = &mut finish {
             finish.complete |= payload.is_end();
         }
@@ -124,7 +127,10 @@ impl Payload {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),

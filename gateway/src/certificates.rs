@@ -37,7 +37,9 @@ fn load(certificate: &config::Certificate) -> Result<Entry, Problem> {
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| wrong(format!("cannot read {}: {error}", key.display())))?;
     let certified = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
-        .map_err(|error| wrong(format!("{} does not fit {}: {error}", key.display(), cert.display())))?;
+        .map_err(|error| {
+            wrong(format!("{} does not fit {}: {error}", key.display(), cert.display()))
+        })?;
     Ok(Entry { certified: Arc::new(certified) })
 }
 

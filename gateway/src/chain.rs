@@ -45,8 +45,9 @@ impl Chain {
             .into_iter()
             .map(|(name, plugin)| Link { name, hooks: plugin.hooks(), plugin })
             .collect();
-        let response =
-            links.iter().any(|link| link.hooks.response || link.hooks.response_body != Body::Unseen);
+        let response = links
+            .iter()
+            .any(|link| link.hooks.response || link.hooks.response_body != Body::Unseen);
         let finished = links.iter().any(|link| link.hooks.finished);
         Self { links, response, finished }
     }
@@ -179,9 +180,7 @@ pub(crate) fn transform(
 }
 
 /// Ends all transforms: what one held back passes through those after it.
-pub(crate) fn end_transforms(
-    transforms: &mut [Box<dyn Transform>],
-) -> Result<Bytes, Box<Refusal>> {
+pub(crate) fn end_transforms(transforms: &mut [Box<dyn Transform>]) -> Result<Bytes, Box<Refusal>> {
     let mut rest = Bytes::new();
     for transform in transforms {
         let passed = if rest.is_empty() { Bytes::new() } else { transform.chunk(rest)? };

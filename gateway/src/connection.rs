@@ -46,7 +46,7 @@ pub(crate) struct Tunnel {
     /// What the server sent right behind its response.
     pub(crate) first: Bytes,
     /// Ends the request when the tunnel ends.
-    pub(crate) finish: Option<Finish>,
+    pub(crate) finish: Option<Box<Finish>>,
     /// The place at the server.
     pub(crate) held: Held,
     /// They speak WebSocket, so that the end can be told between two frames.
@@ -98,7 +98,11 @@ impl Connection {
 
     /// The timer for a request of this version.
     pub(crate) fn timer(&self, version: Version) -> Timer {
-        if version == Version::HTTP_2 { Timer::Own(None) } else { Timer::Connection(Rc::clone(&self.clock)) }
+        if version == Version::HTTP_2 {
+            Timer::Own(None)
+        } else {
+            Timer::Connection(Rc::clone(&self.clock))
+        }
     }
 }
 

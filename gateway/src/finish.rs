@@ -75,10 +75,11 @@ struct Line {
 }
 
 impl Finish {
-    pub(crate) fn begin(connection: &Rc<Connection>, current: &Rc<Current>) -> Self {
+    pub(crate) fn begin(connection: &Rc<Connection>, current: &Rc<Current>) -> Box<Self> {
         connection.in_flight.set(connection.in_flight.get() + 1);
         connection.served.set(connection.served.get() + 1);
-        Self {
+        // Boxed, because it moves through hyper with the response.
+        Box::new(Self {
             connection: Rc::clone(connection),
             current: Rc::clone(current),
             started: Instant::now(),
@@ -92,7 +93,7 @@ impl Finish {
             exchange: None,
             line: None,
             _in_flight: connection.worker.process.metrics.in_flight(),
-        }
+        })
     }
 
     /// Keeps what the log line will say of the request.

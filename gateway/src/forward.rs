@@ -21,33 +21,41 @@ pub(crate) struct Hop {
 /// Takes the fields out that are meant for this hop only, and reads them.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop::default();
-    let Found { hop_by_hop, te, expect } = look(headers);
-    if expect {
+    let found = look(headers);
+    if found.expect {
         // Answered here: hyper sends 100 once somebody wants the body (RFC 9110, section 10.1.1).
         headers.remove(header::EXPECT);
     }
-    if te && headers.get(header::TE).is_none_or(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+    if found.te
+        && headers.get(header::TE).is_none_or(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers"))
+    {
         headers.remove(header::TE);
     }
-    if hop_by_hop {
-        let asked = headers.get(header::CONNECTION).is_some_and(|value| has_token(value, "upgrade"));
-        let protocol = headers.remove(header::UPGRADE);
-        hop.upgrade = protocol.filter(|_| asked);
-        strip(headers);
+    if found.upgrade {
+        let asked =
+            headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, "upgrade"));
+        hop.upgrade = headers.remove(header::UPGRADE).filter(|_| asked);
     }
+    strip(headers, &found);
     hop
 }
 
 /// The same for a response.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    if look(headers).hop_by_hop {
+    let found = look(headers);
+    if found.upgrade {
         headers.remove(header::UPGRADE);
-        strip(headers);
     }
+    strip(headers, &found);
 }
 
+#[derive(Default)]
 struct Found {
-    hop_by_hop: bool,
+    connection: bool,
+    transfer_encoding: bool,
+    upgrade: bool,
+    keep_alive: bool,
+    proxy_connection: bool,
     te: bool,
     expect: bool,
 }
@@ -55,24 +63,46 @@ struct Found {
 /// One pass over the names, so that a request without such fields pays for no look-up. Standard names compare as
 /// numbers.
 fn look(headers: &HeaderMap) -> Found {
-    let mut found = Found { hop_by_hop: false, te: false, expect: false };
+    let mut found = Found::default();
     for name in headers.keys() {
         match *name {
-            header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => {
-                found.hop_by_hop = true;
-            }
+            header::CONNECTION => found.connection = true,
+            header::TRANSFER_ENCODING => found.transfer_encoding = true,
+            header::UPGRADE => found.upgrade = true,
             header::TE => found.te = true,
             header::EXPECT => found.expect = true,
-            _ if name.as_str().len() >= 10 && (name == KEEP_ALIVE || name == PROXY_CONNECTION) => {
-                found.hop_by_hop = true;
-            }
-            _ => {}
+            _ => match name.as_str() {
+                "keep-alive" => found.keep_alive = true,
+                "proxy-connection" => found.proxy_connection = true,
+                _ => {}
+            },
         }
     }
     found
 }
 
-fn strip(headers: &mut HeaderMap) {
+fn strip(headers: &mut HeaderMap, found: &Found) {
+    if found.connection {
+        strip_named(headers);
+        headers.remove(header::CONNECTION);
+    }
+    if found.transfer_encoding {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+    if found.keep_alive {
+        headers.remove(KEEP_ALIVE);
+    }
+    if found.proxy_connection {
+        headers.remove(PROXY_CONNECTION);
+    }
+}
+
+/// Takes out what `Connection` names. Usually that is nothing but how the connection goes on.
+fn strip_named(headers: &mut HeaderMap) {
+    let plain = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close");
+    if headers.get_all(header::CONNECTION).iter().all(plain) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -84,9 +114,6 @@ fn strip(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, KEEP_ALIVE, PROXY_CONNECTION] {
-        headers.remove(name);
-    }
 }
 
 /// Fields that `Connection` must not name (RFC 9110, section 7.6.1): a client could otherwise take out what the gateway
@@ -94,8 +121,14 @@ fn strip(headers: &mut HeaderMap) {
 fn is_end_to_end(name: &HeaderName) -> bool {
     matches!(
         *name,
-        header::HOST | header::AUTHORIZATION | header::COOKIE | header::CONTENT_LENGTH | header::CONTENT_TYPE
-            | header::CACHE_CONTROL | header::FORWARDED | header::TE
+        header::HOST
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::CACHE_CONTROL
+            | header::FORWARDED
+            | header::TE
     ) || name.as_str().starts_with("x-")
 }
 
@@ -106,7 +139,12 @@ fn has_token(value: &HeaderValue, token: &str) -> bool {
 
 /// Says who asked for what, in the fields that servers read. What the client itself put there goes, unless it is a
 /// trusted proxy.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, sender: &Sender, peer: &HeaderValue, which: Forwarded) {
+pub(crate) fn add_forwarded(
+    headers: &mut HeaderMap,
+    sender: &Sender,
+    peer: &HeaderValue,
+    which: Forwarded,
+) {
     if which.x_forwarded {
         add_x_forwarded(headers, sender, peer);
     } else if !sender.proxied {
@@ -187,7 +225,8 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 || headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(header::COOKIE, cookie);
     }

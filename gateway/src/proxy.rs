@@ -7,36 +7,31 @@
 //! 5. up: the same plugins, reversed
 //! 6. finish: when the response's body has gone, or nobody wants it any more (finish.rs)
 
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response};
-use http_body::Body as _;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version, header, request, response,
+};
 use hyper::body::Incoming;
 use plugins::exchange::Origin;
 use plugins::{Client, Exchange};
 use tokio::time::Instant;
 
-use crate::body::{Body, Changed, Payload};
-use crate::chain::{BodyStep, Chain, Down, Reached};
+use crate::body::{Body, Payload};
+use crate::chain::{Chain, Down, Reached};
+use crate::change::{change_body, collect};
 use crate::client::Sender;
 use crate::config::{self, Action};
-use crate::connection::{Connection, Tunnel, Upgraded};
-use crate::finish::{Asked, Finish};
-use crate::forward;
+use crate::connection::{Connection, Upgraded};
+use crate::finish::Finish;
 use crate::reply::{Audience, Failure, reply};
-use crate::routing::parameters::{Parameters, expand};
 use crate::routing::path::{PathRefusal, normalise};
 use crate::routing::router::{self, Found};
 use crate::snapshot::Route;
-use crate::upstream::request_body::{BodyError, BodyLimits, RequestBody};
-use crate::upstream::response_body::{ResponseBody, ResponseLimits};
-use crate::upstream::{CallError, Called, Caller, Upstream, call};
+use crate::target::{At, authority, host_of, redirect_to, target};
+use crate::timing::{add_proxy_status, add_server_timing};
 use crate::worker::Current;
 
 /// Answers one request. What fails becomes a reply here, and nowhere else.
@@ -72,26 +67,31 @@ pub(crate) async fn answer(
 }
 
 /// What every step of one request needs.
-struct Visit<'a> {
-    connection: &'a Rc<Connection>,
-    current: &'a Rc<Current>,
-    version: Version,
+pub(crate) struct Visit<'a> {
+    pub(crate) connection: &'a Rc<Connection>,
+    pub(crate) current: &'a Rc<Current>,
+    pub(crate) version: Version,
     audience: Audience,
 }
 
 /// A request on its way down.
-struct Asking<'a> {
-    route: &'a Route,
-    settings: &'a config::Route,
-    parameters: Parameters,
-    sender: Sender,
-    /// The path in its one form.
-    path: &'a str,
-    incoming: Option<Incoming>,
-    deadline: Option<Instant>,
+pub(crate) struct Asking<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) settings: &'a config::Route,
+    at: At<'a>,
+    pub(crate) sender: Sender,
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) deadline: Option<Instant>,
 }
 
-type Answer = (response::Parts, Payload);
+impl Asking<'_> {
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, Failure> {
+        collect(self.incoming.take(), self.settings.body_bytes, limit).await
+    }
+}
+
+/// A response: its head, and where its body comes from.
+pub(crate) type Answer = (response::Parts, Payload);
 
 impl Visit<'_> {
     async fn handle(
@@ -105,7 +105,7 @@ impl Visit<'_> {
         let sender = self.connection.peer.sender(&parts.headers, trusted);
         finish.note_request(&parts, sender.address, sender.scheme);
         let authority = authority(&mut parts)?;
-        let host = host_of(&authority)?;
+        let host = host_of(&authority, parts.version)?;
         let uri = parts.uri.clone();
         let normalised = normalise(uri.path()).map_err(Failure::Path)?;
 
@@ -132,9 +132,8 @@ impl Visit<'_> {
         let asking = Asking {
             route: &self.current.routes[index],
             settings,
-            parameters,
+            at: At { path: &normalised.path, parameters },
             sender,
-            path: &normalised.path,
             incoming: Some(incoming),
             deadline: settings.timeout.map(|timeout| finish.started + timeout),
         };
@@ -160,7 +159,7 @@ impl Visit<'_> {
         let answered = loop {
             match chain.down(&mut exchange, &mut reached).await {
                 Down::Passed => break Ok(None),
-                Down::NeedsBody { limit } => match collect(&mut asking, limit).await {
+                Down::NeedsBody { limit } => match asking.collect(limit).await {
                     Ok(body) => exchange.body = Some(body),
                     Err(failure) => break Err(failure),
                 },
@@ -233,12 +232,12 @@ impl Visit<'_> {
         match &asking.settings.action {
             Action::Proxy { upstream, rewrite } => {
                 let body = self.request_body(&parts, exchange, &mut asking, finish)?;
-                parts.uri = target(&parts.uri, rewrite.as_ref(), &asking);
+                parts.uri = target(&parts.uri, rewrite.as_ref(), &asking.at);
                 let upstream = &self.current.upstreams[upstream.0];
                 self.ask(parts, body, upstream, asking, finish).await
             }
             Action::Redirect { status, location } => {
-                let location = redirect_to(location, &parts.uri, &asking);
+                let location = redirect_to(location, &parts.uri, &asking.at);
                 finish.answer(*status, "redirect");
                 let mut head = head(*status);
                 head.headers.insert(header::LOCATION, location?);
@@ -252,131 +251,6 @@ impl Visit<'_> {
                 Ok((head, Payload::Whole(body)))
             }
         }
-    }
-
-    fn request_body(
-        &self,
-        parts: &request::Parts,
-        exchange: Option<&mut Exchange>,
-        asking: &mut Asking<'_>,
-        finish: &mut Finish,
-    ) -> Result<RequestBody, Failure> {
-        let mut transforms = Vec::new();
-        if let Some(exchange) = exchange {
-            if let Some(whole) = exchange.body.take() {
-                return Ok(RequestBody::Whole(Some(whole)));
-            }
-            transforms = asking.route.chain.request_transforms(exchange);
-        }
-        let Some(incoming) = asking.incoming.take() else { return Ok(RequestBody::Empty) };
-        if incoming.is_end_stream() {
-            return Ok(RequestBody::Empty);
-        }
-        let limit = asking.settings.body_bytes;
-        if let (Some(limit), Some(length)) = (limit, incoming.size_hint().exact()) {
-            if length > limit {
-                return Err(Failure::BodyTooLong);
-            }
-        }
-        let limits = &self.current.config.limits;
-        let limits =
-            BodyLimits { bytes: limit, rate: limits.receive_rate, grace: limits.receive_grace };
-        let received = Rc::new(Cell::new(0));
-        finish.bytes_in = Some(Rc::clone(&received));
-        let timer = self.connection.timer(parts.version);
-        Ok(RequestBody::streaming(incoming, limits, timer, received, transforms))
-    }
-
-    /// Sends the request to a server and turns its response into ours.
-    async fn ask(
-        &self,
-        mut parts: request::Parts,
-        body: RequestBody,
-        upstream: &Arc<Upstream>,
-        asking: Asking<'_>,
-        finish: &mut Finish,
-    ) -> Result<Answer, Failure> {
-        let hop = forward::strip_request(&mut parts.headers);
-        forward::join_cookies(&mut parts.headers, parts.version);
-        let peer = &self.connection.peer.text;
-        forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
-        let upgrade = hop.upgrade.filter(|_| {
-            self.version == Version::HTTP_11 && upstream.config.protocol == config::Protocol::Http1
-        });
-        if let Some(protocol) = &upgrade {
-            forward::set_upgrade(&mut parts.headers, protocol.clone());
-        }
-        if matches!(body, RequestBody::Whole(_)) {
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
-        parts.version = Version::HTTP_11;
-        parts.extensions.clear();
-        let mut timer = self.connection.timer(self.version);
-        let caller = Caller {
-            upstream,
-            pools: &self.connection.worker.pools,
-            timer: &mut timer,
-            deadline: asking.deadline,
-        };
-        let index = upstream_index(asking.settings);
-        match call(caller, Request::from_parts(parts, body)).await {
-            Ok(called) => {
-                let time = Some(called.sent_at.elapsed());
-                let server = Some(Arc::clone(&called.server));
-                let retries = called.retries;
-                finish.asked = Some(Asked { upstream: index, server, time, retries });
-                if called.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return self.switch(called, upgrade.is_some(), finish).await;
-                }
-                let limits = ResponseLimits {
-                    timer,
-                    idle: upstream.config.timeout.idle,
-                    deadline: asking.deadline,
-                };
-                Ok(self.respond(called, limits, finish))
-            }
-            Err(failed) => {
-                let (server, retries) = (failed.server, failed.retries);
-                finish.asked = Some(Asked { upstream: index, server, time: None, retries });
-                Err(Failure::Call(failed.error))
-            }
-        }
-    }
-
-    fn respond(&self, called: Called, limits: ResponseLimits, finish: &mut Finish) -> Answer {
-        let (mut head, incoming) = called.response.into_parts();
-        forward::strip_response(&mut head.headers);
-        finish.answer(head.status, "ok");
-        let pools = Rc::clone(&self.connection.worker.pools);
-        let body = ResponseBody::new(incoming, called.http1, pools, limits);
-        (head, Payload::Upstream(body, called.held))
-    }
-
-    /// 101: both connections leave HTTP once the head has gone out.
-    async fn switch(
-        &self,
-        called: Called,
-        asked: bool,
-        finish: &mut Finish,
-    ) -> Result<Answer, Failure> {
-        let (mut head, _) = called.response.into_parts();
-        let protocol = head.headers.get(header::UPGRADE).cloned();
-        let (Some(http1), Some(protocol), true) = (called.http1, protocol, asked) else {
-            // A server that switches without being asked, or does not say to what.
-            return Err(Failure::ResponseBroken);
-        };
-        let upgraded = http1.into_upgraded().await;
-        let (server, first) =
-            upgraded.map_err(|error| Failure::Call(CallError::Broken(error)))?;
-        forward::strip_response(&mut head.headers);
-        let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        forward::set_upgrade(&mut head.headers, protocol);
-        finish.answer(head.status, "upgraded");
-        finish.complete = true;
-        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket };
-        *self.connection.tunnel.borrow_mut() = Some(tunnel);
-        self.connection.link.decided.set(Some(Upgraded::Yes));
-        Ok((head, Payload::Empty))
     }
 
     /// The reply to what went wrong.
@@ -419,80 +293,10 @@ impl Visit<'_> {
     }
 }
 
-fn upstream_index(settings: &config::Route) -> usize {
-    match &settings.action {
-        Action::Proxy { upstream, .. } => upstream.0,
-        Action::Redirect { .. } | Action::Respond { .. } => usize::MAX,
-    }
-}
-
 fn head(status: StatusCode) -> response::Parts {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = status;
     head
-}
-
-/// The one host the request names. HTTP/1: `Host`, or the target's where that has one (RFC 9112, section 3.2.2).
-/// HTTP/2: `:authority`, and `Host` must not differ (RFC 9113, section 8.3.1). Afterwards it stands in `Host`.
-fn authority(parts: &mut request::Parts) -> Result<Option<HeaderValue>, Failure> {
-    let host = parts.headers.get(header::HOST).cloned();
-    let Some(authority) = parts.uri.authority() else { return Ok(host) };
-    let authority =
-        HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::Authority)?;
-    let differs = host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
-    if differs && parts.version == Version::HTTP_2 {
-        return Err(Failure::Authority);
-    }
-    parts.headers.insert(header::HOST, authority.clone());
-    Ok(Some(authority))
-}
-
-/// The host without its port, in lower case.
-fn host_of(authority: &Option<HeaderValue>) -> Result<Cow<'_, str>, Failure> {
-    let Some(authority) = authority else { return Ok(Cow::Borrowed("")) };
-    let text = authority.to_str().map_err(|_| Failure::Authority)?;
-    if !crate::syntax::is_authority(text.as_bytes()) {
-        return Err(Failure::Authority);
-    }
-    let host = match text.strip_prefix('[') {
-        Some(_) => text.find(']').map_or(text, |end| &text[..=end]),
-        None => text.split(':').next().unwrap_or(text),
-    };
-    let has_upper = host.bytes().any(|byte| byte.is_ascii_uppercase());
-    Ok(if has_upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
-}
-
-/// Path and query as the server sees them: origin form, rewritten if the route says so.
-fn target(uri: &Uri, rewrite: Option<&config::Template>, asking: &Asking<'_>) -> Uri {
-    let same = rewrite.is_none() && asking.path.len() == uri.path().len() && uri.authority().is_none();
-    if same && asking.path == uri.path() {
-        return uri.clone();
-    }
-    let mut text = String::with_capacity(asking.path.len() + 32);
-    match rewrite {
-        Some(template) => expand(template, &asking.parameters, asking.path, &mut text),
-        None => text.push_str(asking.path),
-    }
-    if let Some(query) = uri.query() {
-        text.push('?');
-        text.push_str(query);
-    }
-    // Made of parts of a valid target and a checked template.
-    PathAndQuery::try_from(text).map_or_else(|_| uri.clone(), Uri::from)
-}
-
-fn redirect_to(
-    location: &config::Template,
-    uri: &Uri,
-    asking: &Asking<'_>,
-) -> Result<HeaderValue, Failure> {
-    let mut text = String::new();
-    expand(location, &asking.parameters, asking.path, &mut text);
-    if let (Some(query), false) = (uri.query(), text.contains('?')) {
-        text.push('?');
-        text.push_str(query);
-    }
-    HeaderValue::try_from(text).map_err(|_| Failure::Path(PathRefusal::Control))
 }
 
 /// Leaves method, URI and version to the plugins; the headers go to the server.
@@ -503,119 +307,4 @@ fn take_request(exchange: &mut Exchange) -> request::Parts {
     parts.version = exchange.request.version;
     parts.headers = std::mem::take(&mut exchange.request.headers);
     parts
-}
-
-/// The whole request body, for a plugin that wants it.
-async fn collect(asking: &mut Asking<'_>, limit: usize) -> Result<Bytes, Failure> {
-    let Some(incoming) = asking.incoming.take() else { return Ok(Bytes::new()) };
-    let route = asking.settings.body_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-    let limit = route.map_or(limit, |bytes| bytes.min(limit));
-    collect_within(incoming, limit).await.map_err(|error| match error {
-        NotCollected::TooLong => Failure::BodyTooLong,
-        NotCollected::Broken => Failure::Call(CallError::Body(BodyError::Broken)),
-    })
-}
-
-enum NotCollected {
-    TooLong,
-    Broken,
-}
-
-async fn collect_within<B>(body: B, limit: usize) -> Result<Bytes, NotCollected>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    use http_body_util::{BodyExt, Limited};
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(NotCollected::TooLong),
-        Err(_) => Err(NotCollected::Broken),
-    }
-}
-
-/// Runs what plugins want done to a response body. From the first that wants it whole, it is in memory.
-async fn change_body(
-    exchange: &mut Exchange,
-    mut head: response::Parts,
-    mut payload: Payload,
-    steps: Vec<BodyStep>,
-) -> Result<Answer, Failure> {
-    head.headers.remove(header::CONTENT_LENGTH);
-    let mut transforms = Vec::new();
-    for step in steps {
-        match step {
-            BodyStep::Stream(transform) => transforms.push(transform),
-            BodyStep::Whole { plugin, limit } => {
-                payload = attach(payload, std::mem::take(&mut transforms))?;
-                let body = gather(payload, limit).await?;
-                let mut response = Response::from_parts(head, body);
-                let done = plugin.whole_response(exchange, &mut response).done().await;
-                done.map_err(Failure::Refused)?;
-                let (parts, body) = response.into_parts();
-                (head, payload) = (parts, Payload::Whole(body));
-            }
-        }
-    }
-    Ok((head, attach(payload, transforms)?))
-}
-
-/// Puts transforms before a body; one that is in memory passes through them at once.
-fn attach(
-    payload: Payload,
-    mut transforms: Vec<Box<dyn plugins::Transform>>,
-) -> Result<Payload, Failure> {
-    if transforms.is_empty() {
-        return Ok(payload);
-    }
-    Ok(match payload {
-        Payload::Upstream(body, held) => Payload::Changed(Box::new(Changed::new(body, held, transforms))),
-        Payload::Whole(bytes) => {
-            let start = crate::chain::transform(&mut transforms, bytes).map_err(Failure::Refused)?;
-            let rest = crate::chain::end_transforms(&mut transforms).map_err(Failure::Refused)?;
-            Payload::Whole(if rest.is_empty() { start } else { [start, rest].concat().into() })
-        }
-        Payload::Changed(mut changed) => {
-            changed.add(transforms);
-            Payload::Changed(changed)
-        }
-        Payload::Empty => Payload::Empty,
-    })
-}
-
-async fn gather(payload: Payload, limit: usize) -> Result<Bytes, Failure> {
-    let collected = match payload {
-        Payload::Empty => return Ok(Bytes::new()),
-        Payload::Whole(bytes) if bytes.len() > limit => Err(NotCollected::TooLong),
-        Payload::Whole(bytes) => return Ok(bytes),
-        Payload::Upstream(body, _held) => collect_within(body, limit).await,
-        Payload::Changed(changed) => collect_within(*changed, limit).await,
-    };
-    collected.map_err(|error| match error {
-        NotCollected::TooLong => Failure::ResponseTooLong,
-        NotCollected::Broken => Failure::ResponseBroken,
-    })
-}
-
-/// `Server-Timing` (W3C): what the gateway and the server took, in milliseconds.
-fn add_server_timing(headers: &mut HeaderMap, finish: &Finish) {
-    let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1_000.0;
-    let mut text = format!("gateway;dur={:.3}", millis(finish.started.elapsed()));
-    if let Some(time) = finish.asked.as_ref().and_then(|asked| asked.time) {
-        text.push_str(&format!(", upstream;dur={:.3}", millis(time)));
-    }
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.append("server-timing", value);
-    }
-}
-
-/// `Proxy-Status` (RFC 9209).
-fn add_proxy_status(headers: &mut HeaderMap, error: Option<&'static str>) {
-    let text = match error {
-        Some(error) => format!("gateway; error={error}"),
-        None => "gateway".to_owned(),
-    };
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.append("proxy-status", value);
-    }
 }

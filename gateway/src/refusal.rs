@@ -77,7 +77,9 @@ impl WireRefusal {
             Self::Target => (400, "target", "the request target is malformed"),
             Self::Version => (505, "version", "only HTTP/1.0 and HTTP/1.1 are spoken here"),
             Self::Host => (400, "host", "the Host header is missing, repeated or malformed"),
-            Self::ContentLength => (400, "content-length", "Content-Length is malformed or repeated"),
+            Self::ContentLength => {
+                (400, "content-length", "Content-Length is malformed or repeated")
+            }
             Self::Ambiguous => {
                 (400, "ambiguous-length", "Content-Length and Transfer-Encoding exclude each other")
             }

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use plugins::Refusal;
 use thiserror::Error;
 
-use crate::routing::path::PathRefusal;
 use crate::refusal::WireRefusal;
+use crate::routing::path::PathRefusal;
 use crate::upstream::CallError;
 use crate::upstream::request_body::BodyError;
 
@@ -247,7 +247,8 @@ fn grpc(words: &Words) -> Response<Bytes> {
         429 | 502 | 503 => 14,
         _ => 2,
     };
-    let message: String = words.detail.chars().filter(|c| (' '..='~').contains(c) && *c != '%').collect();
+    let message: String =
+        words.detail.chars().filter(|c| (' '..='~').contains(c) && *c != '%').collect();
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

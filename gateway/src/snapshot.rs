@@ -61,8 +61,7 @@ impl Snapshot {
         let upstreams = build_all(&config.upstreams, &mut problems, |upstream| {
             Upstream::build(upstream, heritage.upstream(&upstream.name), heritage.metrics)
         });
-        let routes =
-            build_all(&config.routes, &mut problems, |route| build_route(route, heritage));
+        let routes = build_all(&config.routes, &mut problems, |route| build_route(route, heritage));
         match router {
             Some(router) if problems.is_empty() => {
                 let generation = heritage.previous.map_or(1, |previous| previous.generation + 1);
@@ -79,7 +78,8 @@ fn build_all<From, To>(
     problems: &mut Vec<Problem>,
     build: impl Fn(&From) -> Result<To, Problem>,
 ) -> Vec<To> {
-    let built = list.iter().filter_map(|from| build(from).map_err(|problem| problems.push(problem)).ok());
+    let built =
+        list.iter().filter_map(|from| build(from).map_err(|problem| problems.push(problem)).ok());
     built.collect()
 }
 

@@ -158,7 +158,9 @@ async fn offer_sockets(
                 return upgraded.send(()).await.unwrap_or_default();
             }
             Ok(Err(error)) => {
-                reload::say(&format!("an upgrade did not come about, this process goes on: {error}"));
+                reload::say(&format!(
+                    "an upgrade did not come about, this process goes on: {error}"
+                ));
                 sleep(Duration::from_millis(100)).await;
             }
             Err(_) => return,

@@ -109,11 +109,13 @@ async fn speak_http1(
     };
     let wire = Wire::new(socket, first, limits, Rc::clone(&connection.link));
     let service = service_fn(|request| proxy::answer(Rc::clone(connection), request));
-    let mut hyper = http1::Builder::new()
-        .half_close(false)
-        .max_headers(limits.count + 1)
-        .max_buf_size(limits.bytes.max(MIN_BUFFER) + MIN_BUFFER)
-        .serve_connection(TokioIo::new(wire), service);
+    let mut builder = http1::Builder::new();
+    builder.half_close(false).max_buf_size(limits.bytes.max(MIN_BUFFER) + MIN_BUFFER);
+    if limits.count > HYPER_HEADERS {
+        // Only then: hyper fills a table of that size for each request.
+        builder.max_headers(limits.count);
+    }
+    let mut hyper = builder.serve_connection(TokioIo::new(wire), service);
     let mut watch = Watch::new(connection);
     let ended = {
         let mut sleep = pin!(sleep_until(Instant::now() + TICK));
@@ -143,6 +145,8 @@ async fn speak_http1(
     }
 }
 
+/// The header fields hyper takes without being told.
+const HYPER_HEADERS: usize = 100;
 /// hyper wants room for at least this.
 const MIN_BUFFER: usize = 8192;
 

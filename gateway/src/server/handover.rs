@@ -44,7 +44,9 @@ pub enum HandoverError {
     #[error("the running gateway did not hand its sockets over: {0}")]
     Broken(#[source] io::Error),
     /// The folder of the socket is open to others.
-    #[error("{0} must be a folder of your own with mode 0700: who can enter it can take the sockets")]
+    #[error(
+        "{0} must be a folder of your own with mode 0700: who can enter it can take the sockets"
+    )]
     OpenFolder(String),
     /// The socket cannot be made.
     #[error("cannot make the hand-over socket {0}: {1}")]
@@ -114,11 +116,7 @@ pub(super) fn send_all<'a>(
 }
 
 /// One message: the length of the name, the name, and descriptors with it.
-fn send_one(
-    mut stream: &UnixStream,
-    name: &str,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+fn send_one(mut stream: &UnixStream, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let length = u32::try_from(name.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length = length.to_be_bytes();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];

@@ -217,13 +217,33 @@ fn name_end(line: &[u8]) -> Result<usize, WireRefusal> {
 }
 
 fn check_value(value: &[u8]) -> Result<(), WireRefusal> {
-    // Without early exit, so that it runs over several bytes at once.
-    let bad = value.iter().fold(false, |bad, &byte| bad | ((byte < 0x20 && byte != b'\t') | (byte == 0x7f)));
-    match bad {
-        false => Ok(()),
-        true if value.contains(&b'\r') => Err(WireRefusal::BareCr),
-        true => Err(WireRefusal::FieldValue),
+    if !may_have_control(value) {
+        return Ok(());
     }
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    match value.iter().find(|byte| is_control(byte)) {
+        None => Ok(()),
+        Some(b'\r') => Err(WireRefusal::BareCr),
+        Some(_) => Err(WireRefusal::FieldValue),
+    }
+}
+
+/// Whether there may be a byte below 0x20, or 0x7f: eight bytes at once, since values are short and many.
+fn may_have_control(value: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // The classic tests for "a byte less than n" and "a zero byte", which may also strike beside a true one.
+    let strikes = |word: u64| {
+        let below = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = word ^ (ONES * 0x7f);
+        (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+    };
+    let (words, rest) = value.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| found | strikes(u64::from_le_bytes(*word)));
+    // The rest, filled up with letters.
+    let mut last = [b'a'; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    (found | strikes(u64::from_le_bytes(last))) != 0
 }
 
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), WireRefusal> {

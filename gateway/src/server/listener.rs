@@ -89,7 +89,8 @@ enum Sharing {
 fn bind(address: &ListenAddress, sharing: Sharing) -> io::Result<OwnedFd> {
     match address {
         ListenAddress::Tcp(address) => {
-            let socket = RawSocket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            let socket =
+                RawSocket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }

@@ -102,7 +102,8 @@ pub fn run(config: Config, path: &Path, upgrade: bool) -> Result<(), RunError> {
     let started = Started { snapshot, metrics, log: std::sync::Mutex::new(Some(log)) };
     let started = Arc::new(started);
 
-    let mut server = Server::new_with_opt_and_conf(None, ServerConf { threads: 1, ..ServerConf::default() });
+    let mut server =
+        Server::new_with_opt_and_conf(None, ServerConf { threads: 1, ..ServerConf::default() });
     server.bootstrap();
     let process = Arc::new(std::sync::OnceLock::new());
     server.add_service(workers::Workers {

@@ -76,7 +76,8 @@ impl Reloader {
 
     fn build(&self, config: Config, previous: &Snapshot) -> Result<Snapshot, Problems> {
         let sources = config.sources.clone();
-        let snapshot = Snapshot::build(config, &Heritage::new(Some(previous), self.process.metrics))?;
+        let snapshot =
+            Snapshot::build(config, &Heritage::new(Some(previous), self.process.metrics))?;
         let failed = crate::cli::tests_in_config::run(&snapshot.config, &snapshot.router);
         if failed.is_empty() { Ok(snapshot) } else { Err(Problems::new(sources, failed)) }
     }
@@ -211,7 +212,8 @@ fn unused_metrics() -> &'static Metrics {
 fn loaded(snapshot: &Snapshot) -> Loaded {
     let config = Arc::clone(&snapshot.config);
     let files = config.sources.files();
-    let files = files.map(|(path, text)| ConfigFile { path: path.to_owned(), text: Arc::clone(text) });
+    let files =
+        files.map(|(path, text)| ConfigFile { path: path.to_owned(), text: Arc::clone(text) });
     let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
     // A secret that cannot be had was refused by the check; one that has gone since closes the API.
     let token = token.and_then(|token| token.reveal().ok()).map(String::into_boxed_str);

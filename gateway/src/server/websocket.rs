@@ -12,7 +12,8 @@ impl Frames {
     pub(super) fn see(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.payload_left > 0 {
-                let count = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
+                let count =
+                    usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
                 self.payload_left -= count as u64;
                 bytes = &bytes[count..];
                 continue;

@@ -29,7 +29,8 @@ const PIECE: usize = 2048;
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// A wire over `stream`, of which `first` was read already.
     pub(crate) fn new(stream: T, first: Vec<u8>, limits: HeadLimits, link: Rc<Link>) -> Self {
-        let mut wire = Self { stream, framing: Framing::new(limits), held: first, passable: 0, link };
+        let mut wire =
+            Self { stream, framing: Framing::new(limits), held: first, passable: 0, link };
         wire.judge_held();
         wire
     }
@@ -63,7 +64,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     }
 
     /// Reads straight into hyper's buffer; the usual case: one whole head in one read.
-    fn read_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Read>> {
+    fn read_direct(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Read>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let fresh = &buf.filled()[before..];
@@ -121,16 +126,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
             if wire.framing.refusal().is_some() {
                 wire.tell();
                 // A refused head ends the connection like a close; a refused body fails the request that has it.
-                return Poll::Ready(if wire.framing.refused_in_body() { Err(refused()) } else { Ok(()) });
+                return Poll::Ready(if wire.framing.refused_in_body() {
+                    Err(refused())
+                } else {
+                    Ok(())
+                });
             }
             if wire.framing.is_undecided() && !wire.held.is_empty() {
                 return Poll::Pending;
             }
-            let read = if wire.held.is_empty() {
-                wire.read_direct(cx, buf)
-            } else {
-                wire.read_held(cx)
-            };
+            let read =
+                if wire.held.is_empty() { wire.read_direct(cx, buf) } else { wire.read_held(cx) };
             match ready!(read)? {
                 Read::Some => return Poll::Ready(Ok(())),
                 Read::Nothing => {}

@@ -45,12 +45,7 @@ pub(super) struct Workers {
 
 #[async_trait]
 impl Service for Workers {
-    async fn start_service(
-        &mut self,
-        _: Option<ListenFds>,
-        _: ShutdownWatch,
-        _: usize,
-    ) {
+    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
         let process = match self.started.process(&self.process) {
             Ok(process) => process,
             Err(error) => return self.fail(&error),
@@ -76,7 +71,9 @@ impl Service for Workers {
             // Nothing is ever sent; the channel closes when the worker ends.
             drop(wait.await);
         }
-        if process.log.finish(Duration::from_secs(5)) == crate::observe::access_log::Finish::TimedOut {
+        if process.log.finish(Duration::from_secs(5))
+            == crate::observe::access_log::Finish::TimedOut
+        {
             say("the access log could not be written to its end");
         }
         self.ended.send_replace(true);
@@ -287,4 +284,3 @@ impl Arrival {
         }
     }
 }
-

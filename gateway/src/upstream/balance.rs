@@ -68,7 +68,8 @@ fn spread(weights: &[u32]) -> Vec<u16> {
             *current += weight;
         }
         // The first of the greatest: with equal weights the config's order.
-        let best = current.iter().rev().zip((0..current.len()).rev()).max_by_key(|(value, _)| **value);
+        let best =
+            current.iter().rev().zip((0..current.len()).rev()).max_by_key(|(value, _)| **value);
         let Some((_, best)) = best else { break };
         current[best] -= total;
         order.extend(u16::try_from(best));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::{self, ConnectError};
 use super::http1::SendError;
-use super::http2::Stream;
+use super::http2::{Http2, Stream};
 use super::request_body::{BodyError, RequestBody};
 use super::{Http1, InFlight, Pools, Server, Upstream};
 use crate::config::Protocol;
@@ -86,8 +86,10 @@ pub(crate) struct Caller<'a> {
 /// if a kept one turns out to be closed and the request can safely be sent again (RFC 9110, section 9.2.2).
 pub(crate) async fn call(
     mut caller: Caller<'_>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<Called, CallFailure> {
+    // Lent to each attempt, and found here again if it may be made once more.
+    let mut request = Some(request);
     let mut tried: Vec<u64> = Vec::new();
     let mut retries = 0;
     let mut last = CallFailure { error: CallError::NoServer, server: None, retries };
@@ -97,48 +99,47 @@ pub(crate) async fn call(
             return Err(last);
         };
         drop(turns);
-        match attempt(&mut caller, &server, request).await {
+        let attempted = match server.protocol {
+            Protocol::Http1 => attempt_http1(&mut caller, &server, &mut request).await,
+            Protocol::Http2 => attempt_http2(&mut caller, &server, &mut request).await,
+        };
+        match attempted {
             Ok(mut called) => {
                 called.retries = retries;
                 return Ok(called);
             }
-            Err((error, again)) => {
-                let may_retry = (retries as usize) < TRIES_MAX - 1;
-                let Some(again) = again.filter(|_| may_retry) else {
-                    return Err(CallFailure { error, server: Some(server), retries });
-                };
+            Err(error) => {
                 if matches!(error, CallError::Connect(_)) {
                     tried.push(server.id);
                 }
                 last = CallFailure { error, server: Some(server), retries };
-                request = again;
+                if request.is_none() || retries as usize >= TRIES_MAX - 1 {
+                    return Err(last);
+                }
                 retries += 1;
             }
         }
     }
 }
 
-type Failed = (CallError, Option<Request<RequestBody>>);
-
-async fn attempt(
-    caller: &mut Caller<'_>,
-    server: &Arc<Server>,
-    mut request: Request<RequestBody>,
-) -> Result<Called, Failed> {
+/// The request with the `Host` this server is to see.
+fn take(
+    caller: &Caller<'_>,
+    server: &Server,
+    request: &mut Option<Request<RequestBody>>,
+) -> Result<Request<RequestBody>, CallError> {
+    let mut request = request.take().ok_or(CallError::NoServer)?;
     if let Some(host) = caller.upstream.host(server) {
         request.headers_mut().insert(header::HOST, host.clone());
     }
-    match server.protocol {
-        Protocol::Http1 => attempt_http1(caller, server, request).await,
-        Protocol::Http2 => attempt_http2(caller, server, request).await,
-    }
+    Ok(request)
 }
 
 async fn attempt_http1(
     caller: &mut Caller<'_>,
     server: &Arc<Server>,
-    request: Request<RequestBody>,
-) -> Result<Called, Failed> {
+    request: &mut Option<Request<RequestBody>>,
+) -> Result<Called, CallError> {
     let kept = caller.pools.take_http1(server.id);
     let reused = kept.is_some();
     let mut http1 = match kept {
@@ -146,70 +147,71 @@ async fn attempt_http1(
             caller.upstream.metrics.reused();
             http1
         }
-        None => match open(caller, server).await {
-            Ok(socket) => match Http1::handshake(socket, Arc::clone(server)).await {
-                Ok(http1) => http1,
-                Err(error) => return Err((CallError::Broken(error), Some(request))),
-            },
-            Err(error) => return Err((error, Some(request))),
-        },
+        None => {
+            let socket = open(caller, server).await?;
+            Http1::handshake(socket, Arc::clone(server)).await.map_err(CallError::Broken)?
+        }
     };
-    // A kept connection may just be closing; what can be sent again is kept for that.
     let sent_at = Instant::now();
-    let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&request)).flatten();
+    let taken = take(caller, server, request)?;
+    // A kept connection may just be closing; what can be sent again is kept for that.
+    let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&taken)).flatten();
     let in_flight = server.enter();
     let limit = response_limit(caller, sent_at);
-    match within(caller.timer, limit, http1.send(request)).await {
+    match within(caller.timer, limit, http1.send(taken)).await {
         Ok(Ok(response)) => {
             let held = Held { _in_flight: in_flight, _stream: None };
             let server = Arc::clone(server);
             Ok(Called { response, http1: Some(http1), held, server, retries: 0, sent_at })
         }
-        Ok(Err(SendError { error, unsent })) => Err((broken(error), unsent.or(copy))),
-        Err(_) => Err((late(caller, limit), None)),
+        Ok(Err(SendError { error, unsent })) => {
+            *request = unsent.or(copy);
+            Err(broken(error))
+        }
+        Err(_) => Err(late(caller, limit)),
     }
 }
 
 async fn attempt_http2(
     caller: &mut Caller<'_>,
     server: &Arc<Server>,
-    request: Request<RequestBody>,
-) -> Result<Called, Failed> {
+    request: &mut Option<Request<RequestBody>>,
+) -> Result<Called, CallError> {
     let http2 = match caller.pools.http2(server.id) {
         Some(http2) => {
             caller.upstream.metrics.reused();
             http2
         }
         None => {
-            let socket = match open(caller, server).await {
-                Ok(socket) => socket,
-                Err(error) => return Err((error, Some(request))),
-            };
-            match super::http2::Http2::handshake(socket, Arc::clone(server)).await {
-                Ok(http2) => {
-                    caller.pools.share_http2(server.id, http2.clone());
-                    http2
-                }
-                Err(error) => return Err((CallError::Broken(error), Some(request))),
-            }
+            let socket = open(caller, server).await?;
+            let shaken = Http2::handshake(socket, Arc::clone(server)).await;
+            let http2 = shaken.map_err(CallError::Broken)?;
+            caller.pools.share_http2(server.id, http2.clone());
+            http2
         }
     };
-    let request = for_http2(request, server);
+    let taken = for_http2(take(caller, server, request)?, server);
     let in_flight = server.enter();
     let sent_at = Instant::now();
     let limit = response_limit(caller, sent_at);
-    match within(caller.timer, limit, http2.send(request)).await {
+    match within(caller.timer, limit, http2.send(taken)).await {
         Ok(Ok((response, stream))) => {
             let held = Held { _in_flight: in_flight, _stream: Some(stream) };
             let server = Arc::clone(server);
             Ok(Called { response, http1: None, held, server, retries: 0, sent_at })
         }
-        Ok(Err(SendError { error, unsent })) => Err((broken(error), unsent)),
-        Err(_) => Err((late(caller, limit), None)),
+        Ok(Err(SendError { error, unsent })) => {
+            *request = unsent;
+            Err(broken(error))
+        }
+        Err(_) => Err(late(caller, limit)),
     }
 }
 
-async fn open(caller: &mut Caller<'_>, server: &Server) -> Result<crate::socket::Socket, CallError> {
+async fn open(
+    caller: &mut Caller<'_>,
+    server: &Server,
+) -> Result<crate::socket::Socket, CallError> {
     match connect::connect(server).await {
         Ok(socket) => {
             caller.upstream.metrics.connected();

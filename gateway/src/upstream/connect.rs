@@ -37,13 +37,18 @@ pub(crate) struct ClientTls {
 
 /// Connects within the upstream's `timeout.connect`.
 pub(super) async fn connect(server: &Server) -> Result<Socket, ConnectError> {
-    timeout(server.connect_timeout, connect_now(server)).await.map_err(|_| ConnectError::TimedOut)?
+    timeout(server.connect_timeout, connect_now(server))
+        .await
+        .map_err(|_| ConnectError::TimedOut)?
 }
 
 async fn connect_now(server: &Server) -> Result<Socket, ConnectError> {
     let stream = match &server.address {
         Address::Unix(path) => {
-            return UnixStream::connect(path).await.map(Socket::Unix).map_err(ConnectError::Refused);
+            return UnixStream::connect(path)
+                .await
+                .map(Socket::Unix)
+                .map_err(ConnectError::Refused);
         }
         Address::Tcp(address) => {
             TcpStream::connect(address).await.map_err(ConnectError::Refused)?

@@ -49,9 +49,15 @@ impl Gate {
         self.state.store(OPEN, Ordering::Release);
     }
 
-    /// Lets go of the task; the connection rests in the pool.
-    pub(super) fn forget(&self) {
+    /// Lets go of the task and stays shut: the connection rests in the pool, and what wakes it is noted.
+    pub(super) fn rest(&self) {
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state.store(SHUT, Ordering::Release);
+    }
+
+    /// Whether something has happened on the socket since [`Gate::rest`].
+    pub(super) fn is_stirred(&self) -> bool {
+        self.state.load(Ordering::Acquire) != SHUT
     }
 }
 

@@ -34,6 +34,15 @@ pub(crate) struct Http1 {
 /// is not copied for a second try.
 const RESTED: Duration = Duration::from_millis(20);
 
+/// Whom [`Http1::drive`] polls first: where there probably is something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The connection.
+    Connection,
+    /// Who waits for it.
+    Caller,
+}
+
 /// Why a request got no response.
 pub(crate) struct SendError {
     /// What hyper says.
@@ -58,7 +67,8 @@ impl Http1 {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         let mut response = pin!(self.sender.try_send_request(request));
-        let response = poll_fn(|cx| self.drive(cx, |cx| response.as_mut().poll(cx))).await;
+        let first = First::Connection;
+        let response = poll_fn(|cx| self.drive(cx, first, |cx| response.as_mut().poll(cx))).await;
         response.map_err(|mut refused| SendError {
             unsent: refused.take_message(),
             error: refused.into_error(),
@@ -69,10 +79,18 @@ impl Http1 {
     pub(super) fn drive<R>(
         &mut self,
         cx: &mut Context<'_>,
+        first: First,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
     ) -> Poll<R> {
         self.gate.shut(cx.waker());
         let mut inner = Context::from_waker(&self.waker);
+        if first == First::Caller {
+            let result = poll(&mut inner);
+            if result.is_ready() {
+                self.gate.open_anyway();
+                return result;
+            }
+        }
         loop {
             if !self.ended {
                 self.ended = Pin::new(&mut self.connection).poll(&mut inner).is_ready();
@@ -88,14 +106,28 @@ impl Http1 {
         }
     }
 
-    /// Whether another request may be sent on it. Looks at the socket's readiness; asks the system only if something
-    /// has arrived.
-    pub(super) fn is_usable(&mut self) -> bool {
-        let mut noop = Context::from_waker(Waker::noop());
-        if !self.ended {
-            self.ended = Pin::new(&mut self.connection).poll(&mut noop).is_ready();
+    /// Whether another request may be sent on it. Looks at the connection only if it does not say so already.
+    pub(super) fn is_free(&mut self) -> bool {
+        if !self.ended && !self.sender.is_ready() {
+            self.look();
         }
         !self.ended && self.sender.is_ready()
+    }
+
+    /// Whether it still is, after it rested: only if something happened on its socket, is it looked at.
+    pub(super) fn is_still_free(&mut self) -> bool {
+        if self.gate.is_stirred() {
+            self.gate.rest();
+            self.look();
+        }
+        !self.ended && self.sender.is_ready()
+    }
+
+    fn look(&mut self) {
+        if !self.ended {
+            let mut inner = Context::from_waker(&self.waker);
+            self.ended = Pin::new(&mut self.connection).poll(&mut inner).is_ready();
+        }
     }
 
     /// Whether it was idle long enough that its server may have begun to close it.
@@ -105,12 +137,14 @@ impl Http1 {
 
     /// Lets go of the task that used it.
     pub(super) fn rest(&mut self, now: Instant) {
-        self.gate.forget();
+        self.gate.rest();
         self.idle_since = now;
     }
 
     /// After a 101: waits until hyper is done with the socket; returns it with what was read beyond the response.
-    pub(crate) async fn into_upgraded(mut self: Box<Self>) -> hyper::Result<(Socket, bytes::Bytes)> {
+    pub(crate) async fn into_upgraded(
+        mut self: Box<Self>,
+    ) -> hyper::Result<(Socket, bytes::Bytes)> {
         if !self.ended {
             poll_fn(|cx| Pin::new(&mut self.connection).poll(cx)).await?;
         }

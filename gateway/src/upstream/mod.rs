@@ -27,11 +27,11 @@ mod tls;
 
 pub(crate) use balance::Turns;
 pub(crate) use call::{CallError, Called, Caller, Held, call};
+use connect::ClientTls;
 pub(crate) use connect::ConnectError;
 pub(crate) use http1::Http1;
 pub(crate) use http2::OnWorker;
 pub(crate) use pool::Pools;
-use connect::ClientTls;
 
 /// A group of servers, as a snapshot sees it. Survives reloads that do not change it.
 pub(crate) struct Upstream {
@@ -118,7 +118,9 @@ impl Upstream {
         for server in &self.config.servers {
             for (address, name) in self.addresses(server, &known, &resolved) {
                 let same = known.iter().find(|known| {
-                    known.address == address && known.is_named(name) && self.keeps(known, server.weight)
+                    known.address == address
+                        && known.is_named(name)
+                        && self.keeps(known, server.weight)
                 });
                 servers.push(match same {
                     Some(same) => Arc::clone(same),
@@ -148,7 +150,10 @@ impl Upstream {
                     let same = known.iter().filter(|known| known.is_named(Some((name, *port))));
                     let mut addresses: Vec<_> = same.map(|known| known.address.clone()).collect();
                     addresses.dedup();
-                    addresses.into_iter().map(|address| (address, Some((name.as_str(), *port)))).collect()
+                    addresses
+                        .into_iter()
+                        .map(|address| (address, Some((name.as_str(), *port))))
+                        .collect()
                 }
             },
         }
@@ -231,7 +236,9 @@ impl Server {
     fn is_named(&self, name: Option<(&str, u16)>) -> bool {
         let own = matches!(self.address, Address::Tcp(_)).then_some(&self.host);
         match name {
-            Some((name, port)) => own.is_some_and(|host| host.as_bytes() == format!("{name}:{port}").as_bytes()),
+            Some((name, port)) => {
+                own.is_some_and(|host| host.as_bytes() == format!("{name}:{port}").as_bytes())
+            }
             None => true,
         }
     }

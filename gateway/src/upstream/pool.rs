@@ -27,7 +27,7 @@ impl Pools {
     pub(super) fn take_http1(&self, server: u64) -> Option<Box<Http1>> {
         loop {
             let mut http1 = self.servers.borrow_mut().get_mut(&server)?.http1.pop()?;
-            if http1.is_usable() {
+            if http1.is_still_free() {
                 return Some(http1);
             }
         }
@@ -35,7 +35,7 @@ impl Pools {
 
     /// Keeps a connection whose response has ended, if it can be used again and the pool has room.
     pub(super) fn give_back(&self, mut http1: Box<Http1>) {
-        if !http1.is_usable() {
+        if !http1.is_free() {
             return;
         }
         let limit = http1.server.pool.idle;
@@ -66,7 +66,7 @@ impl Pools {
         servers.retain(|_, pool| {
             pool.http1.retain_mut(|http1| {
                 let rested = now.saturating_duration_since(http1.idle_since);
-                rested < http1.server.pool.idle_timeout && http1.is_usable()
+                rested < http1.server.pool.idle_timeout && http1.is_still_free()
             });
             pool.http2.retain(|http2| !http2.is_closed() && !http2.is_stale(now));
             !pool.http1.is_empty() || !pool.http2.is_empty()

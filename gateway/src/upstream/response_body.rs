@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::http1::Http1;
+use super::http1::{First, Http1};
 use super::pool::Pools;
 use crate::deadline::Timer;
 
@@ -49,8 +49,7 @@ impl ResponseBody {
         limits: ResponseLimits,
     ) -> Self {
         let ResponseLimits { timer, idle, deadline } = limits;
-        let mut body =
-            Self { incoming, http1, pools, timer, idle, waits_until: None, deadline };
+        let mut body = Self { incoming, http1, pools, timer, idle, waits_until: None, deadline };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -66,7 +65,9 @@ impl ResponseBody {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let incoming = &mut self.incoming;
         match &mut self.http1 {
-            Some(http1) => http1.drive(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            Some(http1) => {
+                http1.drive(cx, First::Caller, |cx| Pin::new(&mut *incoming).poll_frame(cx))
+            }
             None => Pin::new(incoming).poll_frame(cx),
         }
     }

@@ -41,10 +41,18 @@ fn ordinary_requests_pass() {
     passes("OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n");
     passes("GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n");
     passes("GET / HTTP/1.0\r\n\r\n");
-    passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    passes("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
-    passes("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d\"\r\nhello\r\n00\r\nX: y\r\n\r\n");
+    passes(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    passes(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    passes(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    passes(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d\"\r\nhello\r\n00\r\nX: y\r\n\r\n",
+    );
 }
 
 #[test]
@@ -141,7 +149,8 @@ fn malformed_chunks_are_refused() {
         ("0\r\n A: b\r\n\r\n", R::ObsFold),
         ("0\r\nA: b\n\r\n", R::BareLf),
     ] {
-        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         assert_eq!(refused(&request), Some(reason), "{request:?}");
     }
 }

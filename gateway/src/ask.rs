@@ -1,0 +1,153 @@
+//! One request to an upstream: its body under limits, its headers for servers, its response, or a change of protocol.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, StatusCode, Version, header, request};
+use http_body::Body as _;
+use plugins::Exchange;
+
+use crate::body::Payload;
+use crate::config::{self, Action};
+use crate::connection::{Tunnel, Upgraded};
+use crate::finish::{Asked, Finish};
+use crate::forward;
+use crate::proxy::{Answer, Asking, Visit};
+use crate::reply::Failure;
+use crate::upstream::request_body::{BodyLimits, RequestBody};
+use crate::upstream::response_body::{ResponseBody, ResponseLimits};
+use crate::upstream::{CallError, Called, Caller, Upstream, call};
+
+impl Visit<'_> {
+    pub(crate) fn request_body(
+        &self,
+        parts: &request::Parts,
+        exchange: Option<&mut Exchange>,
+        asking: &mut Asking<'_>,
+        finish: &mut Finish,
+    ) -> Result<RequestBody, Failure> {
+        let mut transforms = Vec::new();
+        if let Some(exchange) = exchange {
+            if let Some(whole) = exchange.body.take() {
+                return Ok(RequestBody::Whole(Some(whole)));
+            }
+            transforms = asking.route.chain.request_transforms(exchange);
+        }
+        let Some(incoming) = asking.incoming.take() else { return Ok(RequestBody::Empty) };
+        if incoming.is_end_stream() {
+            return Ok(RequestBody::Empty);
+        }
+        let limit = asking.settings.body_bytes;
+        if let (Some(limit), Some(length)) = (limit, incoming.size_hint().exact()) {
+            if length > limit {
+                return Err(Failure::BodyTooLong);
+            }
+        }
+        let limits = &self.current.config.limits;
+        let limits =
+            BodyLimits { bytes: limit, rate: limits.receive_rate, grace: limits.receive_grace };
+        let received = Rc::new(Cell::new(0));
+        finish.bytes_in = Some(Rc::clone(&received));
+        let timer = self.connection.timer(parts.version);
+        Ok(RequestBody::streaming(incoming, limits, timer, received, transforms))
+    }
+
+    /// Sends the request to a server and turns its response into ours.
+    pub(crate) async fn ask(
+        &self,
+        mut parts: request::Parts,
+        body: RequestBody,
+        upstream: &Arc<Upstream>,
+        asking: Asking<'_>,
+        finish: &mut Finish,
+    ) -> Result<Answer, Failure> {
+        let hop = forward::strip_request(&mut parts.headers);
+        forward::join_cookies(&mut parts.headers, parts.version);
+        let peer = &self.connection.peer.text;
+        forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
+        let upgrade = hop.upgrade.filter(|_| {
+            self.version == Version::HTTP_11 && upstream.config.protocol == config::Protocol::Http1
+        });
+        if let Some(protocol) = &upgrade {
+            forward::set_upgrade(&mut parts.headers, protocol.clone());
+        }
+        if matches!(body, RequestBody::Whole(_)) {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        parts.version = Version::HTTP_11;
+        parts.extensions.clear();
+        let mut timer = self.connection.timer(self.version);
+        let caller = Caller {
+            upstream,
+            pools: &self.connection.worker.pools,
+            timer: &mut timer,
+            deadline: asking.deadline,
+        };
+        let index = upstream_index(asking.settings);
+        match call(caller, Request::from_parts(parts, body)).await {
+            Ok(called) => {
+                let time = Some(called.sent_at.elapsed());
+                let server = Some(Arc::clone(&called.server));
+                let retries = called.retries;
+                finish.asked = Some(Asked { upstream: index, server, time, retries });
+                if called.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return self.switch(called, upgrade.is_some(), finish).await;
+                }
+                let limits = ResponseLimits {
+                    timer,
+                    idle: upstream.config.timeout.idle,
+                    deadline: asking.deadline,
+                };
+                Ok(self.respond(called, limits, finish))
+            }
+            Err(failed) => {
+                let (server, retries) = (failed.server, failed.retries);
+                finish.asked = Some(Asked { upstream: index, server, time: None, retries });
+                Err(Failure::Call(failed.error))
+            }
+        }
+    }
+
+    fn respond(&self, called: Called, limits: ResponseLimits, finish: &mut Finish) -> Answer {
+        let (mut head, incoming) = called.response.into_parts();
+        forward::strip_response(&mut head.headers);
+        finish.answer(head.status, "ok");
+        let pools = Rc::clone(&self.connection.worker.pools);
+        let body = ResponseBody::new(incoming, called.http1, pools, limits);
+        (head, Payload::Upstream(body, called.held))
+    }
+
+    /// 101: both connections leave HTTP once the head has gone out.
+    async fn switch(
+        &self,
+        called: Called,
+        asked: bool,
+        finish: &mut Finish,
+    ) -> Result<Answer, Failure> {
+        let (mut head, _) = called.response.into_parts();
+        let protocol = head.headers.get(header::UPGRADE).cloned();
+        let (Some(http1), Some(protocol), true) = (called.http1, protocol, asked) else {
+            // A server that switches without being asked, or does not say to what.
+            return Err(Failure::ResponseBroken);
+        };
+        let upgraded = http1.into_upgraded().await;
+        let (server, first) = upgraded.map_err(|error| Failure::Call(CallError::Broken(error)))?;
+        forward::strip_response(&mut head.headers);
+        let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        forward::set_upgrade(&mut head.headers, protocol);
+        finish.answer(head.status, "upgraded");
+        finish.complete = true;
+        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket };
+        *self.connection.tunnel.borrow_mut() = Some(tunnel);
+        self.connection.link.decided.set(Some(Upgraded::Yes));
+        Ok((head, Payload::Empty))
+    }
+}
+
+fn upstream_index(settings: &config::Route) -> usize {
+    match &settings.action {
+        Action::Proxy { upstream, .. } => upstream.0,
+        Action::Redirect { .. } | Action::Respond { .. } => usize::MAX,
+    }
+}

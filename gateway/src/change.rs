@@ -1,0 +1,111 @@
+//! Bodies that plugins want whole, or changed on the way.
+
+use bytes::Bytes;
+use http::{Response, header, response};
+use hyper::body::Incoming;
+use plugins::Exchange;
+
+use crate::body::{Changed, Payload};
+use crate::chain::BodyStep;
+use crate::reply::Failure;
+use crate::upstream::CallError;
+use crate::upstream::request_body::BodyError;
+
+/// The whole request body, for a plugin that wants it.
+pub(crate) async fn collect(
+    incoming: Option<Incoming>,
+    route: Option<u64>,
+    limit: usize,
+) -> Result<Bytes, Failure> {
+    let Some(incoming) = incoming else { return Ok(Bytes::new()) };
+    let route = route.and_then(|bytes| usize::try_from(bytes).ok());
+    let limit = route.map_or(limit, |bytes| bytes.min(limit));
+    collect_within(incoming, limit).await.map_err(|error| match error {
+        NotCollected::TooLong => Failure::BodyTooLong,
+        NotCollected::Broken => Failure::Call(CallError::Body(BodyError::Broken)),
+    })
+}
+
+enum NotCollected {
+    TooLong,
+    Broken,
+}
+
+async fn collect_within<B>(body: B, limit: usize) -> Result<Bytes, NotCollected>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    use http_body_util::{BodyExt, Limited};
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(NotCollected::TooLong),
+        Err(_) => Err(NotCollected::Broken),
+    }
+}
+
+/// Runs what plugins want done to a response body. From the first that wants it whole, it is in memory.
+pub(crate) async fn change_body(
+    exchange: &mut Exchange,
+    mut head: response::Parts,
+    mut payload: Payload,
+    steps: Vec<BodyStep>,
+) -> Result<(response::Parts, Payload), Failure> {
+    head.headers.remove(header::CONTENT_LENGTH);
+    let mut transforms = Vec::new();
+    for step in steps {
+        match step {
+            BodyStep::Stream(transform) => transforms.push(transform),
+            BodyStep::Whole { plugin, limit } => {
+                payload = attach(payload, std::mem::take(&mut transforms))?;
+                let body = gather(payload, limit).await?;
+                let mut response = Response::from_parts(head, body);
+                let done = plugin.whole_response(exchange, &mut response).done().await;
+                done.map_err(Failure::Refused)?;
+                let (parts, body) = response.into_parts();
+                (head, payload) = (parts, Payload::Whole(body));
+            }
+        }
+    }
+    Ok((head, attach(payload, transforms)?))
+}
+
+/// Puts transforms before a body; one that is in memory passes through them at once.
+fn attach(
+    payload: Payload,
+    mut transforms: Vec<Box<dyn plugins::Transform>>,
+) -> Result<Payload, Failure> {
+    if transforms.is_empty() {
+        return Ok(payload);
+    }
+    Ok(match payload {
+        Payload::Upstream(body, held) => {
+            Payload::Changed(Box::new(Changed::new(body, held, transforms)))
+        }
+        Payload::Whole(bytes) => {
+            let start =
+                crate::chain::transform(&mut transforms, bytes).map_err(Failure::Refused)?;
+            let rest = crate::chain::end_transforms(&mut transforms).map_err(Failure::Refused)?;
+            Payload::Whole(if rest.is_empty() { start } else { [start, rest].concat().into() })
+        }
+        Payload::Changed(mut changed) => {
+            changed.add(transforms);
+            Payload::Changed(changed)
+        }
+        Payload::Empty => Payload::Empty,
+    })
+}
+
+async fn gather(payload: Payload, limit: usize) -> Result<Bytes, Failure> {
+    let collected = match payload {
+        Payload::Empty => return Ok(Bytes::new()),
+        Payload::Whole(bytes) if bytes.len() > limit => Err(NotCollected::TooLong),
+        Payload::Whole(bytes) => return Ok(bytes),
+        Payload::Upstream(body, _held) => collect_within(body, limit).await,
+        Payload::Changed(changed) => collect_within(*changed, limit).await,
+    };
+    collected.map_err(|error| match error {
+        NotCollected::TooLong => Failure::ResponseTooLong,
+        NotCollected::Broken => Failure::ResponseBroken,
+    })
+}
