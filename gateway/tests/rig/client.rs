@@ -39,7 +39,21 @@ impl Reply {
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        Self::over(stream)
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         Self { stream, read: Vec::new() }
+    }
+
+    /// The head that comes next, up to its empty line.
+    pub async fn head(&mut self) -> String {
+        String::from_utf8_lossy(&self.read_past(b"\r\n\r\n").await).into_owned()
+    }
+
+    /// Ends the sending side.
+    pub async fn end(&mut self) {
+        self.stream.shutdown().await.unwrap();
     }
 
     pub async fn send(&mut self, text: &str) {
@@ -94,7 +108,7 @@ impl Client {
         read.unwrap_or(0)
     }
 
-    async fn read_past(&mut self, mark: &[u8]) -> Vec<u8> {
+    pub async fn read_past(&mut self, mark: &[u8]) -> Vec<u8> {
         loop {
             let found = self.read.windows(mark.len()).position(|window| window == mark);
             if let Some(start) = found {
@@ -113,7 +127,7 @@ impl Client {
         self.read.drain(..length).collect()
     }
 
-    async fn read_chunks(&mut self) -> Vec<u8> {
+    pub async fn read_chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
             let line = self.read_past(b"\r\n").await;

@@ -125,7 +125,9 @@ impl Gateway {
     /// The value of a metric line that starts with `series`.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin_get("/metrics").await.text();
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        let line = text
+            .lines()
+            .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
@@ -135,7 +137,8 @@ impl Gateway {
 
     /// Sends a signal by name, such as `TERM`.
     pub async fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
+        let status =
+            Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
         assert!(status.await.unwrap().success());
     }
 
@@ -153,8 +156,7 @@ impl Gateway {
 
 /// What [`Gateway::start`] puts before a configuration.
 pub const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:0\"\n";
-pub const ADMIN: &str =
-    "[admin]\naddress = \"127.0.0.1:0\"\ntoken = { text = \"test-token\" }\n[server]\nthreads = 2\n";
+pub const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\ntoken = { text = \"test-token\" }\n[server]\nthreads = 2\n";
 
 async fn listen(stderr: BufReader<tokio::process::ChildStderr>, said: Arc<Mutex<String>>) {
     let mut lines = stderr.lines();

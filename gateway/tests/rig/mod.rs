@@ -3,7 +3,7 @@
 //! A test reads as a story: `let origin = Origin::start().await; let gateway = Gateway::start(&config).await;` and then
 //! bytes in, bytes out. Everything is on port 0 of the loopback and ends with the test.
 
-#![allow(dead_code, reason = "each test file uses its part of the rig")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part of the rig")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a rig that fails is a test that fails")]
 
 pub mod client;
@@ -12,9 +12,10 @@ pub mod origin;
 
 pub use client::{Client, Reply};
 pub use gateway::Gateway;
-pub use origin::{Origin, Seen};
+pub use origin::{ByHand, Origin, Seen};
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Nothing in a test takes longer; what does, hangs.
@@ -26,6 +27,18 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
         Ok(output) => output,
         Err(_) => panic!("waited too long for {what}"),
     }
+}
+
+/// One upstream called `origin`, and a route that sends everything there.
+pub fn all_to(servers: &[SocketAddr]) -> String {
+    let route = "[[routes]]\nname = \"all\"\npath = \"/{*rest}\"\nupstream = \"origin\"\n";
+    format!("{}{route}", upstream(servers, ""))
+}
+
+/// The upstream called `origin`, with more keys.
+pub fn upstream(servers: &[SocketAddr], keys: &str) -> String {
+    let servers: Vec<String> = servers.iter().map(|server| format!("{server}")).collect();
+    format!("[upstreams.origin]\nservers = {servers:?}\n{keys}\n")
 }
 
 /// Asks again until it is so; for what another process does in its own time.

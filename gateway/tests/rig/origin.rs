@@ -7,6 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::client::Client;
+use super::soon;
+
 /// A server that records what it saw.
 pub struct Origin {
     pub address: SocketAddr,
@@ -96,6 +99,25 @@ impl Drop for Origin {
     }
 }
 
+/// A server that the test plays itself, connection by connection and byte by byte.
+pub struct ByHand {
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl ByHand {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { address: listener.local_addr().unwrap(), listener }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> Client {
+        let (stream, _) = soon("a connection to the server", self.listener.accept()).await.unwrap();
+        Client::over(stream)
+    }
+}
+
 async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answer: Answer) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await {
@@ -109,7 +131,8 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answer: Answe
 
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     let head = read_past(stream, buffer, b"\r\n\r\n").await?;
-    let mut seen = Seen { head: String::from_utf8_lossy(&head).trim_end().to_owned(), body: Vec::new() };
+    let mut seen =
+        Seen { head: String::from_utf8_lossy(&head).trim_end().to_owned(), body: Vec::new() };
     if let Some(length) = seen.header("content-length") {
         let length = length.parse().ok()?;
         while buffer.len() < length {
