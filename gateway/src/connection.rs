@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,7 +107,7 @@ impl Connection {
 }
 
 /// What the wire and the driver of an HTTP/1 connection know of each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Link {
     /// Bytes of a head have come, but not all of it.
     pub(crate) head_begun: Cell<bool>,
@@ -117,8 +117,14 @@ pub(crate) struct Link {
     pub(crate) write_blocked: Cell<bool>,
     /// Bytes written since the connection began, to see progress.
     pub(crate) written: Cell<u64>,
-    /// Why nothing is read any more.
+    /// Why nothing is read any more, if it lies in a head: nobody has answered it yet.
     pub(crate) refusal: Cell<Option<WireRefusal>>,
+    /// The same, if it lies in a body: the request that has it answers it.
+    pub(crate) body_refusal: Cell<Option<WireRefusal>>,
+    /// Heads that have passed and whose requests have not ended.
+    pub(crate) under_way: Cell<u32>,
+    /// The task of a wire that reads on only when a request has ended.
+    pub(crate) waits: Cell<Option<Waker>>,
     /// Set by the answer to each request, for one that asked for another protocol.
     pub(crate) decided: Cell<Option<Upgraded>>,
 }
@@ -133,6 +139,14 @@ pub(crate) enum Upgraded {
 }
 
 impl Link {
+    /// A request has ended: what is behind it may be read.
+    pub(crate) fn note_end(&self) {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+        if let Some(waker) = self.waits.take() {
+            waker.wake();
+        }
+    }
+
     /// Keeps count of what the client takes.
     pub(crate) fn note_write(&self, wrote: &Poll<io::Result<usize>>) {
         self.write_blocked.set(wrote.is_pending());

@@ -173,7 +173,10 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        if !self.complete && self.reason == "ok" {
+        if let Some(refusal) = self.connection.link.body_refusal.take() {
+            self.reason = refusal.reason();
+            self.connection.worker.process.metrics.refused(refusal.reason());
+        } else if !self.complete && self.reason == "ok" {
             self.reason = "client-gone";
         }
         let now = Instant::now();
@@ -181,6 +184,7 @@ impl Drop for Finish {
         let connection = &self.connection;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         connection.last_active.set(now);
+        connection.link.note_end();
         match self.route() {
             Some(route) => route.metrics.finished(self.status, duration),
             None => connection.worker.process.metrics.unrouted().finished(self.status, duration),

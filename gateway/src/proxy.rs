@@ -254,7 +254,11 @@ impl Visit<'_> {
     }
 
     /// The reply to what went wrong.
-    fn fail(&self, failure: Failure, finish: &mut Finish) -> Answer {
+    fn fail(&self, mut failure: Failure, finish: &mut Finish) -> Answer {
+        if failure.is_broken_body() {
+            // What hyper calls broken, the wire may have refused for a reason.
+            failure = self.connection.link.body_refusal.take().map_or(failure, Failure::Wire);
+        }
         finish.answer(crate::reply::status(&failure), failure.reason());
         if failure.is_refusal() {
             self.connection.worker.process.metrics.refused(failure.reason());

@@ -79,6 +79,11 @@ impl Failure {
         self.words().reason
     }
 
+    /// Whether the request's body broke off.
+    pub(crate) fn is_broken_body(&self) -> bool {
+        matches!(self, Self::Call(CallError::Body(BodyError::Broken)))
+    }
+
     /// Whether the client is at fault and should have known: counted as a refusal.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {

@@ -12,6 +12,8 @@ use crate::refusal::WireRefusal;
 pub(crate) struct Framing {
     limits: HeadLimits,
     state: State,
+    /// Heads that have passed.
+    heads: u32,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ const SIZE_LINE_MAX: usize = 256;
 
 impl Framing {
     pub(crate) fn new(limits: HeadLimits) -> Self {
-        Self { limits, state: State::Head(Head::new(limits)) }
+        Self { limits, state: State::Head(Head::new(limits)), heads: 0 }
     }
 
     /// How many bytes from the start of `bytes` may pass on. `bytes` starts with what did not pass before.
@@ -105,6 +107,7 @@ impl Framing {
                     BodyKind::Chunked => State::Chunked(Chunked::start()),
                     BodyKind::Upgrade => State::Undecided,
                 };
+                self.heads += 1;
                 Ok(end)
             }
             State::Length(left) => {
@@ -125,6 +128,11 @@ impl Framing {
             State::Undecided | State::Refused { .. } => Ok(0),
             State::Upgraded => Ok(rest.len()),
         }
+    }
+
+    /// How many heads have passed since this was last asked.
+    pub(crate) fn take_heads(&mut self) -> u32 {
+        std::mem::take(&mut self.heads)
     }
 
     /// Why nothing passes any more, if so.

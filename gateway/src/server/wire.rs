@@ -12,7 +12,6 @@ use super::head::HeadLimits;
 use crate::connection::Link;
 
 /// A stream that hands hyper only what is certain to be read one way.
-#[derive(Debug)]
 pub(crate) struct Wire<T> {
     stream: T,
     framing: Framing,
@@ -45,8 +44,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         self.tell();
     }
 
-    fn tell(&self) {
-        self.link.refusal.set(self.framing.refusal());
+    fn tell(&mut self) {
+        self.link.under_way.set(self.link.under_way.get() + self.framing.take_heads());
+        if let Some(refusal) = self.framing.refusal() {
+            let in_body = self.framing.refused_in_body();
+            let place = if in_body { &self.link.body_refusal } else { &self.link.refusal };
+            place.set(Some(refusal));
+        }
         let waiting = self.held.len() > self.passable && self.framing.in_head();
         self.link.head_begun.set(waiting);
         self.link.awaits_request.set(self.held.is_empty() && self.framing.in_head());
@@ -123,17 +127,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
                 wire.give_held(buf);
                 return Poll::Ready(Ok(()));
             }
-            if wire.framing.refusal().is_some() {
-                wire.tell();
-                // A refused head ends the connection like a close; a refused body fails the request that has it.
-                return Poll::Ready(if wire.framing.refused_in_body() {
-                    Err(refused())
-                } else {
-                    Ok(())
-                });
+            if wire.framing.refused_in_body() {
+                return Poll::Ready(Err(refused()));
             }
-            if wire.framing.is_undecided() && !wire.held.is_empty() {
+            // hyper takes the end of what it can read for the end of the client, and gives up what is under way.
+            let has_refused = wire.framing.refusal().is_some();
+            let undecided = wire.framing.is_undecided() && !wire.held.is_empty();
+            if undecided || (has_refused && wire.link.under_way.get() > 0) {
+                wire.link.waits.set(Some(cx.waker().clone()));
                 return Poll::Pending;
+            }
+            if has_refused {
+                // A refused head ends the connection like a close.
+                return Poll::Ready(Ok(()));
             }
             let read =
                 if wire.held.is_empty() { wire.read_direct(cx, buf) } else { wire.read_held(cx) };
