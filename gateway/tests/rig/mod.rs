@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod h2_frames;
 pub mod origin;
 
 pub use client::{Client, Reply};
