@@ -109,8 +109,10 @@ impl Connection {
 /// What the wire and the driver of an HTTP/1 connection know of each other.
 #[derive(Default)]
 pub(crate) struct Link {
-    /// Bytes of a head have come, but not all of it.
+    /// Bytes of a head have come, but not all of it, and nothing is under way before it: its deadline runs.
     pub(crate) head_begun: Cell<bool>,
+    /// The same, whatever is under way.
+    pub(crate) head_waits: Cell<bool>,
     /// Everything read belongs to messages that are complete.
     pub(crate) awaits_request: Cell<bool>,
     /// A write waits for the client to take bytes.
@@ -142,6 +144,7 @@ impl Link {
     /// A request has ended: what is behind it may be read.
     pub(crate) fn note_end(&self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));
+        self.head_begun.set(self.head_waits.get() && self.under_way.get() == 0);
         if let Some(waker) = self.waits.take() {
             waker.wake();
         }

@@ -51,8 +51,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             let place = if in_body { &self.link.body_refusal } else { &self.link.refusal };
             place.set(Some(refusal));
         }
-        let waiting = self.held.len() > self.passable && self.framing.in_head();
-        self.link.head_begun.set(waiting);
+        let waits = self.held.len() > self.passable && self.framing.in_head();
+        self.link.head_waits.set(waits);
+        self.link.head_begun.set(waits && self.link.under_way.get() == 0);
         self.link.awaits_request.set(self.held.is_empty() && self.framing.in_head());
     }
 
@@ -148,6 +149,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
                 Read::Nothing => {}
                 Read::End => {
                     wire.link.head_begun.set(false);
+                    wire.link.head_waits.set(false);
                     wire.link.awaits_request.set(false);
                     return Poll::Ready(Ok(()));
                 }

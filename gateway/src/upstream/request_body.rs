@@ -151,7 +151,8 @@ impl Streaming {
             });
             window.waited = true;
             ready!(self.timer.poll(cx, window.end));
-            if window.bytes < rate.saturating_mul(grace.as_secs().max(1)) {
+            let owed = u128::from(rate) * grace.as_millis() / 1000;
+            if u128::from(window.bytes) < owed.max(1) {
                 return Poll::Ready(Err(BodyError::TooSlow));
             }
             self.window = None;

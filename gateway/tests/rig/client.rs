@@ -1,9 +1,10 @@
 //! A client of raw bytes: it sends what a test says, and reads what comes back as HTTP/1.1.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
@@ -40,6 +41,13 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
         Self::over(stream)
+    }
+
+    /// From another address of the loopback, such as 127.0.0.2.
+    pub async fn connect_from(source: &str, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        Self::over(soon("a connection", socket.connect(address)).await.unwrap())
     }
 
     pub fn over(stream: TcpStream) -> Self {
@@ -145,6 +153,13 @@ impl Client {
     /// Everything until the gateway closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
+        std::mem::take(&mut self.read)
+    }
+
+    /// Everything that comes within this time, or until the gateway closes.
+    pub async fn rest_within(&mut self, patience: Duration) -> Vec<u8> {
+        let all = async { while matches!(self.stream.read_buf(&mut self.read).await, Ok(1..)) {} };
+        drop(tokio::time::timeout(patience, all).await);
         std::mem::take(&mut self.read)
     }
 

@@ -3,11 +3,22 @@
 //! A test reads as a story: `let origin = Origin::start().await; let gateway = Gateway::start(&config).await;` and then
 //! bytes in, bytes out. Everything is on port 0 of the loopback and ends with the test.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part of the rig")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test file uses its part of the rig"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a rig that fails is a test that fails")]
+#![allow(
+    clippy::excessive_nesting,
+    clippy::cognitive_complexity,
+    reason = "chunks are read where they come"
+)]
 
 pub mod client;
 pub mod gateway;
+pub mod h2_ends;
 pub mod h2_frames;
 pub mod origin;
 
