@@ -43,28 +43,52 @@ pub(super) async fn serve(mut socket: Socket, connection: Rc<Connection>, protoc
     if protocol == Protocol::Http2 {
         return Box::pin(http2::serve(socket, Vec::new(), connection)).await;
     }
-    let mut is_new = true;
-    loop {
-        let Some(first) = rest(&mut socket, &connection, is_new).await else { return };
-        if is_new && PREFACE.starts_with(&first[..first.len().min(PREFACE.len())]) {
-            return Box::pin(http2::serve(socket, first, connection)).await;
+    let Some(mut first) = rest(&mut socket, &connection, Patience::New).await else { return };
+    // A few bytes may be the start of either version: `P` begins POST as well.
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        match rest(&mut socket, &connection, Patience::New).await {
+            Some(more) => first.extend(more),
+            None => return,
         }
-        is_new = false;
+    }
+    if first.starts_with(PREFACE) {
+        return Box::pin(http2::serve(socket, first, connection)).await;
+    }
+    loop {
         match Box::pin(speak_http1(socket, first, &connection)).await {
             Some(rested) => socket = rested,
+            None => return,
+        }
+        match rest(&mut socket, &connection, Patience::Kept).await {
+            Some(bytes) => first = bytes,
             None => return,
         }
     }
 }
 
+/// How long a connection at rest is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It has asked nothing yet: the header timeout, as for one that says too little.
+    New,
+    /// It was idle after a request: `limits.keep-alive`.
+    Kept,
+}
+
 /// Waits for the first bytes of a request. A connection that rests is its socket, a timer and this future.
-async fn rest(socket: &mut Socket, connection: &Connection, is_new: bool) -> Option<Vec<u8>> {
+async fn rest(
+    socket: &mut Socket,
+    connection: &Connection,
+    patience: Patience,
+) -> Option<Vec<u8>> {
     let worker = &connection.worker;
     let (until, drain_idle) = {
         let config = &worker.current().config;
         let limits = &config.limits;
-        // A new connection that says nothing is held to the header timeout, like one that says too little.
-        let patience = if is_new { limits.header_timeout } else { limits.keep_alive };
+        let patience = match patience {
+            Patience::New => limits.header_timeout,
+            Patience::Kept => limits.keep_alive,
+        };
         (connection.last_active.get() + patience, config.server.drain.idle)
     };
     let mut drained = pin!(worker.drain.notified());

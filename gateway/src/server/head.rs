@@ -1,7 +1,5 @@
 //! Reads the raw head of an HTTP/1 request line by line, strictly.
 
-use memchr::memchr;
-
 use super::framing::BodyKind;
 use crate::refusal::WireRefusal;
 use crate::syntax::{is_authority, is_token};
@@ -24,8 +22,6 @@ pub(crate) struct Head {
     limits: HeadLimits,
     /// Where the first unread line starts.
     line_start: usize,
-    /// How far the first unread line was searched for its end.
-    searched: usize,
     fields: usize,
     part: Part,
     asks: Asks,
@@ -54,7 +50,6 @@ impl Head {
         Self {
             limits,
             line_start: 0,
-            searched: 0,
             fields: 0,
             part: Part::RequestLine,
             asks: Asks::default(),
@@ -71,33 +66,43 @@ impl Head {
     }
 
     /// Reads the lines that have become complete. `bytes` starts with the head's first byte. Returns the head's
-    /// length once its empty line is there.
+    /// length once its empty line is there. A line that is not complete is read again from its start; a client that
+    /// sends byte by byte pays for that with a system call each.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<Option<usize>, WireRefusal> {
         loop {
-            let Some(found) = memchr(b'\n', &bytes[self.searched..]) else {
-                self.searched = bytes.len();
-                return if bytes.len() > self.limits.bytes {
-                    Err(WireRefusal::HeaderBytes)
-                } else {
-                    Ok(None)
-                };
+            let line = &bytes[self.line_start..];
+            let read = match (self.part, line.first()) {
+                (_, None) => Line::Partial,
+                (_, Some(b'\r')) => self.empty_line(line)?,
+                (Part::RequestLine, Some(_)) => self.request_line(line)?,
+                (Part::Fields | Part::Trailer, Some(_)) => self.field(line)?,
             };
-            let newline = self.searched + found;
-            if newline >= self.limits.bytes {
+            let (length, is_last) = match read {
+                Line::Partial if bytes.len() > self.limits.bytes => {
+                    return Err(WireRefusal::HeaderBytes);
+                }
+                Line::Partial => return Ok(None),
+                Line::Read(length) => (length, false),
+                Line::Last => (2, true),
+            };
+            self.line_start += length;
+            if self.line_start > self.limits.bytes {
                 return Err(WireRefusal::HeaderBytes);
             }
-            let line = &bytes[self.line_start..newline];
-            self.line_start = newline + 1;
-            self.searched = newline + 1;
-            let Some((b'\r', line)) = line.split_last() else { return Err(WireRefusal::BareLf) };
-            match (self.part, line.is_empty()) {
-                // One empty line before a request line is let pass (RFC 9112, section 2.2).
-                (Part::RequestLine, true) if newline == 1 => {}
-                (Part::RequestLine, true) => return Err(WireRefusal::RequestLine),
-                (Part::RequestLine, false) => self.request_line(line)?,
-                (Part::Fields | Part::Trailer, true) => return Ok(Some(newline + 1)),
-                (Part::Fields | Part::Trailer, false) => self.field(line)?,
+            if is_last {
+                return Ok(Some(self.line_start));
             }
+        }
+    }
+
+    fn empty_line(&self, line: &[u8]) -> Result<Line, WireRefusal> {
+        match (line.get(1), self.part) {
+            (None, _) => Ok(Line::Partial),
+            (Some(b'\n'), Part::Fields | Part::Trailer) => Ok(Line::Last),
+            // One empty line before a request line is let pass (RFC 9112, section 2.2).
+            (Some(b'\n'), Part::RequestLine) if self.line_start == 0 => Ok(Line::Read(2)),
+            (Some(b'\n'), Part::RequestLine) => Err(WireRefusal::RequestLine),
+            (Some(_), _) => Err(WireRefusal::BareCr),
         }
     }
 
@@ -117,18 +122,26 @@ impl Head {
         })
     }
 
-    fn request_line(&mut self, line: &[u8]) -> Result<(), WireRefusal> {
-        let mut words = line.split(|&byte| byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            return Err(WireRefusal::RequestLine);
+    fn request_line(&mut self, line: &[u8]) -> Result<Line, WireRefusal> {
+        let end = match text_end(line) {
+            TextEnd::At(end) => end,
+            TextEnd::Partial => return Ok(Line::Partial),
+            TextEnd::Refused(WireRefusal::FieldValue) => return Err(WireRefusal::Target),
+            TextEnd::Refused(refusal) => return Err(refusal),
         };
-        if method.is_empty() || method.len() > METHOD_MAX || !method.iter().all(|&b| is_token(b)) {
+        let text = &line[..end];
+        let method_end = text.iter().position(|&byte| !is_token(byte)).unwrap_or(end);
+        let version_start = end.saturating_sub(VERSION.len());
+        let (method, version) = (&text[..method_end], &text[version_start..]);
+        // At least one byte between two spaces.
+        if method_end == 0 || method_end > METHOD_MAX || version_start < method_end + 3 {
+            return Err(WireRefusal::RequestLine);
+        }
+        if text[method_end] != b' ' || text[version_start - 1] != b' ' {
             return Err(WireRefusal::RequestLine);
         }
         match version {
-            b"HTTP/1.1" => {}
+            VERSION => {}
             b"HTTP/1.0" => {
                 self.asks.old_version = true;
                 self.host_needed = false;
@@ -143,19 +156,32 @@ impl Head {
         if method == b"CONNECT" {
             return Err(WireRefusal::Connect);
         }
+        let target = &text[method_end + 1..version_start - 1];
+        if target.contains(&b' ') {
+            return Err(WireRefusal::RequestLine);
+        }
         check_target(method, target)?;
         self.part = Part::Fields;
-        Ok(())
+        Ok(Line::Read(end + 2))
     }
 
-    fn field(&mut self, line: &[u8]) -> Result<(), WireRefusal> {
+    fn field(&mut self, line: &[u8]) -> Result<Line, WireRefusal> {
+        let Some(colon) = name_end(line)? else { return Ok(Line::Partial) };
+        let value = &line[colon + 1..];
+        let end = match text_end(value) {
+            TextEnd::At(end) => end,
+            TextEnd::Partial => return Ok(Line::Partial),
+            TextEnd::Refused(refusal) => return Err(refusal),
+        };
         self.fields += 1;
         if self.fields > self.limits.count {
             return Err(WireRefusal::HeaderCount);
         }
-        let colon = name_end(line)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        check_value(value)?;
+        self.judge(&line[..colon], &value[..end])?;
+        Ok(Line::Read(colon + 1 + end + 2))
+    }
+
+    fn judge(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireRefusal> {
         // Names that matter differ in length, so that others cost one comparison.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value)),
@@ -203,47 +229,82 @@ impl Head {
     }
 }
 
-/// The colon after a valid field name.
-fn name_end(line: &[u8]) -> Result<usize, WireRefusal> {
-    let end = line.iter().position(|&byte| !is_token(byte));
-    match end.map(|end| (end, line[end])) {
-        Some((0, b' ' | b'\t')) => Err(WireRefusal::ObsFold),
-        Some((end, b':')) if end > 0 => Ok(end),
-        Some((end, b' ' | b'\t')) if line[end..].iter().any(|&byte| byte == b':') => {
-            Err(WireRefusal::SpaceBeforeColon)
-        }
-        _ => Err(WireRefusal::FieldName),
+/// The only version that is not old.
+const VERSION: &[u8] = b"HTTP/1.1";
+
+/// What reading a line came to.
+enum Line {
+    /// Its end is not there yet.
+    Partial,
+    /// It is complete and this long, line end included.
+    Read(usize),
+    /// It is the empty line at the end of the head.
+    Last,
+}
+
+/// The colon after a valid field name; `None`: it has not come yet.
+fn name_end(line: &[u8]) -> Result<Option<usize>, WireRefusal> {
+    let Some(end) = line.iter().position(|&byte| !is_token(byte)) else { return Ok(None) };
+    match (end, line[end]) {
+        (0, b' ' | b'\t') => Err(WireRefusal::ObsFold),
+        (0, _) => Err(WireRefusal::FieldName),
+        (_, b':') => Ok(Some(end)),
+        (_, b'\n') => Err(WireRefusal::BareLf),
+        (_, b' ' | b'\t') => space_after_name(&line[end..]),
+        (_, _) => Err(WireRefusal::FieldName),
     }
 }
 
-fn check_value(value: &[u8]) -> Result<(), WireRefusal> {
-    if !may_have_control(value) {
-        return Ok(());
-    }
-    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    match value.iter().find(|byte| is_control(byte)) {
-        None => Ok(()),
-        Some(b'\r') => Err(WireRefusal::BareCr),
-        Some(_) => Err(WireRefusal::FieldValue),
+/// Which of the two mistakes it is shows at the end of the line.
+fn space_after_name(rest: &[u8]) -> Result<Option<usize>, WireRefusal> {
+    match rest.iter().find(|byte| matches!(byte, b':' | b'\n')) {
+        None => Ok(None),
+        Some(b':') => Err(WireRefusal::SpaceBeforeColon),
+        Some(_) => Err(WireRefusal::FieldName),
     }
 }
 
-/// Whether there may be a byte below 0x20, or 0x7f: eight bytes at once, since values are short and many.
-fn may_have_control(value: &[u8]) -> bool {
+/// Where the text of a line ends.
+enum TextEnd {
+    /// Here stand CR and LF.
+    At(usize),
+    /// They have not come yet.
+    Partial,
+    /// Another control byte, or one of the two without the other.
+    Refused(WireRefusal),
+}
+
+fn text_end(text: &[u8]) -> TextEnd {
+    let Some(at) = control(text) else { return TextEnd::Partial };
+    match (text[at], text.get(at + 1)) {
+        (b'\r', Some(b'\n')) => TextEnd::At(at),
+        (b'\r', None) => TextEnd::Partial,
+        (b'\r', Some(_)) => TextEnd::Refused(WireRefusal::BareCr),
+        (b'\n', _) => TextEnd::Refused(WireRefusal::BareLf),
+        (_, _) => TextEnd::Refused(WireRefusal::FieldValue),
+    }
+}
+
+/// The first byte below 0x20 but for the tab, or 0x7f. Eight bytes at once, since lines are short and many.
+fn control(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
-    // The classic tests for "a byte less than n" and "a zero byte", which may also strike beside a true one.
-    let strikes = |word: u64| {
-        let below = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = word ^ (ONES * 0x7f);
-        (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH
-    };
-    let (words, rest) = value.as_chunks::<8>();
-    let found = words.iter().fold(0, |found, word| found | strikes(u64::from_le_bytes(*word)));
-    // The rest, filled up with letters.
-    let mut last = [b'a'; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    (found | strikes(u64::from_le_bytes(last))) != 0
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // The classic tests for "a byte less than n" and "a zero byte". They may also strike for a byte above a true
+        // one, and for a tab, so what they find is looked at.
+        let bytes = u64::from_le_bytes(*word);
+        let below = bytes.wrapping_sub(ONES * 0x20) & !bytes;
+        let delete = bytes ^ (ONES * 0x7f);
+        let strikes = (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
+        if strikes != 0 {
+            if let Some(at) = word.iter().position(is_control) {
+                return Some(index * 8 + at);
+            }
+        }
+    }
+    rest.iter().position(is_control).map(|at| words.len() * 8 + at)
 }
 
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), WireRefusal> {
