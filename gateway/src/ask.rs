@@ -59,14 +59,13 @@ impl Visit<'_> {
         mut parts: request::Parts,
         body: RequestBody,
         upstream: &Arc<Upstream>,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
-        let hop = forward::strip_request(&mut parts.headers);
         forward::join_cookies(&mut parts.headers, parts.version);
         let peer = &self.connection.peer.text;
         forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
-        let upgrade = hop.upgrade.filter(|_| {
+        let upgrade = asking.hop.upgrade.take().filter(|_| {
             self.version == Version::HTTP_11 && upstream.config.protocol == config::Protocol::Http1
         });
         if let Some(protocol) = &upgrade {

@@ -18,7 +18,8 @@ pub(crate) struct Hop {
     pub(crate) upgrade: Option<HeaderValue>,
 }
 
-/// Takes the fields out that are meant for this hop only, and reads them.
+/// Takes the fields out that are meant for this hop only, and reads them. Before the plugins: a client must not take
+/// out what they put in.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop::default();
     let found = look(headers);
@@ -116,8 +117,7 @@ fn strip_named(headers: &mut HeaderMap) {
     }
 }
 
-/// Fields that `Connection` must not name (RFC 9110, section 7.6.1): a client could otherwise take out what the gateway
-/// or a plugin relies on.
+/// Fields that `Connection` must not name, since they are for all recipients (RFC 9110, section 7.6.1).
 fn is_end_to_end(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -129,7 +129,7 @@ fn is_end_to_end(name: &HeaderName) -> bool {
             | header::CACHE_CONTROL
             | header::FORWARDED
             | header::TE
-    ) || name.as_str().starts_with("x-")
+    )
 }
 
 fn has_token(value: &HeaderValue, token: &str) -> bool {

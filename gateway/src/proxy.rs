@@ -26,6 +26,7 @@ use crate::client::Sender;
 use crate::config::{self, Action};
 use crate::connection::{Connection, Upgraded};
 use crate::finish::Finish;
+use crate::forward::{Hop, strip_request};
 use crate::reply::{Audience, Failure, reply};
 use crate::routing::path::{PathRefusal, normalise};
 use crate::routing::router::{self, Found};
@@ -80,6 +81,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) settings: &'a config::Route,
     at: At<'a>,
     pub(crate) sender: Sender,
+    pub(crate) hop: Hop,
     pub(crate) incoming: Option<Incoming>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -134,6 +136,7 @@ impl Visit<'_> {
             settings,
             at: At { path: &normalised.path, parameters },
             sender,
+            hop: strip_request(&mut parts.headers),
             incoming: Some(incoming),
             deadline: settings.timeout.map(|timeout| finish.started + timeout),
         };

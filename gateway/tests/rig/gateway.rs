@@ -30,6 +30,12 @@ impl Gateway {
         Self::start_as(&format!("{LISTENER}{ADMIN}{config}")).await
     }
 
+    /// With one worker, where several connections must share one pool.
+    pub async fn start_single(config: &str) -> Self {
+        let admin = ADMIN.replace("threads = 2", "threads = 1");
+        Self::start_as(&format!("{LISTENER}{admin}{config}")).await
+    }
+
     /// Starts with exactly this configuration.
     pub async fn start_as(config: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -145,6 +151,15 @@ impl Gateway {
     /// Waits for it to end by itself; its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
         soon("the gateway to end", self.child.wait()).await.unwrap().code()
+    }
+
+    /// The access log, once it has this many lines.
+    pub async fn log_of(&self, lines: usize) -> Vec<serde_json::Value> {
+        until("lines of the access log", || async {
+            let log = self.access_log();
+            (log.len() >= lines).then_some(log)
+        })
+        .await
     }
 
     /// The lines of an access log named `access.log` in its folder, as JSON.
