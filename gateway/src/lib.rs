@@ -37,6 +37,7 @@ pub mod routing;
 pub mod server;
 pub mod snapshot;
 mod socket;
+mod strict_http2;
 mod syntax;
 mod target;
 mod timing;

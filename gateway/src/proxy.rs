@@ -31,6 +31,7 @@ use crate::reply::{Audience, Failure, reply};
 use crate::routing::path::{PathRefusal, normalise};
 use crate::routing::router::{self, Found};
 use crate::snapshot::Route;
+use crate::strict_http2;
 use crate::target::{At, authority, host_of, redirect_to, target};
 use crate::timing::{add_proxy_status, add_server_timing};
 use crate::worker::Current;
@@ -106,6 +107,9 @@ impl Visit<'_> {
         let trusted = &self.current.config.trusted_proxies;
         let sender = self.connection.peer.sender(&parts.headers, trusted);
         finish.note_request(&parts, sender.address, sender.scheme);
+        if self.version == Version::HTTP_2 {
+            strict_http2::check(&parts, &self.current.config.limits).map_err(Failure::Wire)?;
+        }
         let authority = authority(&mut parts)?;
         let host = host_of(&authority, parts.version)?;
         let uri = parts.uri.clone();

@@ -13,6 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
+use super::slow_client::{Taking, Watched};
+use crate::config::Limits;
 use crate::connection::Connection;
 use crate::proxy;
 use crate::socket::Socket;
@@ -31,22 +33,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Serves until the connection ends.
 pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connection>) {
     let limits = connection.worker.current().config.limits.clone();
-    let header_list = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
-    let service = service_fn(|request| proxy::answer(Rc::clone(&connection), request));
-    let mut hyper = pin!(
-        http2::Builder::new(OnWorker)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.http2_streams)
-            .max_pending_accept_reset_streams(limits.http2_resets)
-            .max_local_error_reset_streams(limits.http2_resets)
-            .max_header_list_size(header_list)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(limits.keep_alive / 2)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(TokioIo::new(Rewound::new(first, socket)), service)
-    );
+    let taking = Rc::new(Taking::default());
+    let service = service_fn(|request| {
+        let (connection, taking) = (Rc::clone(&connection), Rc::clone(&taking));
+        async move {
+            let response = proxy::answer(connection, request).await;
+            response.map(|response| response.map(|body| Watched::new(body, &taking)))
+        }
+    });
+    let mut hyper =
+        pin!(builder(&limits).serve_connection(TokioIo::new(Rewound::new(first, socket)), service));
     let mut sleep = pin!(sleep_until(Instant::now() + TICK));
     let mut drained = pin!(connection.worker.drain.notified());
     let mut ending = None;
@@ -67,6 +63,9 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
                 return Poll::Pending;
             }
             let now = Instant::now();
+            if taking.is_stuck(now, limits.send_timeout) {
+                return Poll::Ready(());
+            }
             let idle_since = connection.last_active.get();
             let idle = connection.in_flight.get() == 0;
             match ending {
@@ -81,6 +80,24 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
         }
     })
     .await;
+}
+
+/// Our limits in hyper's words.
+fn builder(limits: &Limits) -> http2::Builder<OnWorker> {
+    let header_list = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(OnWorker);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams)
+        .max_pending_accept_reset_streams(limits.http2_resets)
+        .max_local_error_reset_streams(limits.http2_resets)
+        .max_header_list_size(header_list)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.keep_alive / 2)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
 }
 
 /// A socket of which the first bytes were read already.

@@ -32,6 +32,7 @@ mod linger;
 mod listener;
 mod proxy_protocol;
 mod reload;
+mod slow_client;
 mod tunnel;
 mod websocket;
 mod wire;

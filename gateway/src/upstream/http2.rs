@@ -18,6 +18,10 @@ use crate::socket::Socket;
 
 /// Streams on one connection before another is opened: what most servers allow.
 const STREAMS_MAX: usize = 100;
+/// What a server may send on one stream before its client has taken it.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same for all streams together: clients that take nothing must not hold up those they share a connection with.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 
 /// Spawns on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +57,8 @@ impl Http2 {
     pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Self> {
         let (sender, connection) = Builder::new(OnWorker)
             .timer(TokioTimer::new())
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(std::time::Duration::from_secs(20))
             .handshake::<_, RequestBody>(TokioIo::new(socket))
             .await?;

@@ -30,6 +30,7 @@ pub const WITH_PRIORITY: u8 = 0x20;
 
 /// Error codes (RFC 9113, section 7).
 pub const PROTOCOL_ERROR: u32 = 1;
+pub const INTERNAL_ERROR: u32 = 2;
 pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const STREAM_CLOSED: u32 = 5;
 pub const FRAME_SIZE_ERROR: u32 = 6;
@@ -211,11 +212,14 @@ impl Peer {
         soon("a frame", self.read_frame()).await
     }
 
-    /// The next frame, however long it takes.
+    /// The next frame, however long it takes. A PING is answered: GOAWAY takes its full effect only then.
     pub async fn read_frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(frame) = self.take_frame() {
-                return Some(frame);
+            if let Some(taken) = self.take_frame() {
+                if taken.kind == PING && taken.flags & ACK == 0 {
+                    self.send(&frame(PING, ACK, 0, &taken.payload)).await;
+                }
+                return Some(taken);
             }
             match self.stream.read_buf(&mut self.read).await {
                 Ok(0) | Err(_) => return None,
@@ -235,9 +239,7 @@ impl Peer {
 
     /// Reads whatever comes until the connection ends.
     pub async fn end(&mut self) {
-        while matches!(self.stream.read_buf(&mut self.read).await, Ok(1..)) {
-            self.read.clear();
-        }
+        while self.read_frame().await.is_some() {}
     }
 
     /// The first frame that fits.
