@@ -30,6 +30,10 @@ pub(crate) struct Http1 {
     pub(super) idle_since: Instant,
 }
 
+/// What is read of a response at once, and the longest head of one. hyper's own bound is 400 KiB for each connection
+/// that has ever had a big response.
+const BUFFER_MAX: usize = 64 * 1024;
+
 /// A connection that was used within this time is hardly ever closed by its server at that moment, so a request on it
 /// is not copied for a second try.
 const RESTED: Duration = Duration::from_millis(20);
@@ -53,8 +57,10 @@ pub(crate) struct SendError {
 
 impl Http1 {
     pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Box<Self>> {
-        let (sender, connection) =
-            Builder::new().handshake::<_, RequestBody>(TokioIo::new(socket)).await?;
+        let (sender, connection) = Builder::new()
+            .max_buf_size(BUFFER_MAX)
+            .handshake::<_, RequestBody>(TokioIo::new(socket))
+            .await?;
         let gate = Arc::new(Gate::default());
         let waker = Waker::from(Arc::clone(&gate));
         let idle_since = Instant::now();

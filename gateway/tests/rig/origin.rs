@@ -44,6 +44,9 @@ impl Seen {
     }
 }
 
+/// An answer that never comes: the request is held until its connection ends.
+pub const HOLD: &[u8] = b"hold";
+
 /// How a request is answered: raw bytes; an empty answer closes the connection.
 type Answer = Arc<dyn Fn(&Seen) -> Vec<u8> + Send + Sync>;
 
@@ -123,6 +126,9 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answer: Answe
     while let Some(request) = read_request(&mut stream, &mut buffer).await {
         seen.lock().unwrap().push(request.clone());
         let bytes = answer(&request);
+        if bytes == HOLD {
+            while more(&mut stream, &mut buffer).await.is_some() {}
+        }
         if bytes.is_empty() || stream.write_all(&bytes).await.is_err() {
             return;
         }
