@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{Address, Server};
+use crate::config::Protocol;
 use crate::socket::Socket;
 
 /// Why there is no connection.
@@ -58,5 +59,10 @@ async fn connect_now(server: &Server) -> Result<Socket, ConnectError> {
     let Some(tls) = &server.tls else { return Ok(Socket::Tcp(stream)) };
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let stream = connector.connect(tls.name.clone(), stream).await.map_err(ConnectError::Tls)?;
+    if server.protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        // RFC 9113, section 3.2: over TLS it is HTTP/2 only by agreement.
+        let said = "the server does not agree to HTTP/2 (ALPN)";
+        return Err(ConnectError::Tls(io::Error::new(io::ErrorKind::Unsupported, said)));
+    }
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }

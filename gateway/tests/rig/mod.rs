@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod h2_ends;
 pub mod h2_frames;
 pub mod origin;
+pub mod tls_ends;
 
 pub use client::{Client, Reply};
 pub use gateway::Gateway;
