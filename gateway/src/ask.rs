@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{Request, StatusCode, Version, header, request};
 use http_body::Body as _;
 use plugins::Exchange;
+use tokio::time::Instant;
 
 use crate::body::Payload;
 use crate::config::{self, Action};
@@ -16,13 +17,13 @@ use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
 use crate::upstream::request_body::{BodyLimits, RequestBody};
-use crate::upstream::response_body::{ResponseBody, ResponseLimits};
+use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
 use crate::upstream::{CallError, Called, Caller, Upstream, call};
 
 impl Visit<'_> {
     pub(crate) fn request_body(
         &self,
-        parts: &request::Parts,
+        version: Version,
         exchange: Option<&mut Exchange>,
         asking: &mut Asking<'_>,
         finish: &mut Finish,
@@ -49,14 +50,14 @@ impl Visit<'_> {
             BodyLimits { bytes: limit, rate: limits.receive_rate, grace: limits.receive_grace };
         let received = Rc::new(Cell::new(0));
         finish.bytes_in = Some(Rc::clone(&received));
-        let timer = self.connection.timer(parts.version);
+        let timer = self.connection.timer(version);
         Ok(RequestBody::streaming(incoming, limits, timer, received, transforms))
     }
 
     /// Sends the request to a server and turns its response into ours.
     pub(crate) async fn ask(
         &self,
-        mut parts: request::Parts,
+        parts: &mut request::Parts,
         body: RequestBody,
         upstream: &Arc<Upstream>,
         mut asking: Asking<'_>,
@@ -74,19 +75,25 @@ impl Visit<'_> {
         if matches!(body, RequestBody::Whole(_)) {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
-        parts.version = Version::HTTP_11;
-        parts.extensions.clear();
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = std::mem::take(&mut parts.uri);
+        *request.headers_mut() = std::mem::take(&mut parts.headers);
+        // Plugins take their time; without them the head has just arrived.
+        let now = if asking.route.chain.is_empty() { finish.started } else { Instant::now() };
         let mut timer = self.connection.timer(self.version);
         let caller = Caller {
             upstream,
             pools: &self.connection.worker.pools,
             timer: &mut timer,
             deadline: asking.deadline,
+            now,
         };
         let index = upstream_index(asking.settings);
-        match call(caller, Request::from_parts(parts, body)).await {
+        match call(caller, request).await {
             Ok(called) => {
-                let time = Some(called.sent_at.elapsed());
+                let arrived = Instant::now();
+                let time = Some(arrived.saturating_duration_since(called.sent_at));
                 let server = Some(Arc::clone(&called.server));
                 let retries = called.retries;
                 finish.asked = Some(Asked { upstream: index, server, time, retries });
@@ -97,6 +104,7 @@ impl Visit<'_> {
                     timer,
                     idle: upstream.config.timeout.idle,
                     deadline: asking.deadline,
+                    arrived,
                 };
                 Ok(self.respond(called, limits, finish))
             }
@@ -113,8 +121,8 @@ impl Visit<'_> {
         forward::strip_response(&mut head.headers);
         finish.answer(head.status, "ok");
         let pools = Rc::clone(&self.connection.worker.pools);
-        let body = ResponseBody::new(incoming, called.http1, pools, limits);
-        (head, Payload::Upstream(body, called.held))
+        let source = Source { incoming, http1: called.http1, held: called.held };
+        (head, Payload::Upstream(ResponseBody::new(source, pools, limits)))
     }
 
     /// 101: both connections leave HTTP once the head has gone out.

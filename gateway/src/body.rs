@@ -10,7 +10,6 @@ use plugins::Transform;
 
 use crate::chain;
 use crate::finish::Finish;
-use crate::upstream::Held;
 use crate::upstream::response_body::{ResponseBody, ResponseBodyError};
 
 /// A response body, and the end of its request.
@@ -27,15 +26,14 @@ pub(crate) enum Payload {
     /// They are here.
     Whole(Bytes),
     /// They stream from a server.
-    Upstream(ResponseBody, Held),
+    Upstream(Box<ResponseBody>),
     /// They stream from a server and are changed on the way.
     Changed(Box<Changed>),
 }
 
 /// A streaming body with transforms.
 pub(crate) struct Changed {
-    body: ResponseBody,
-    _held: Held,
+    body: Box<ResponseBody>,
     transforms: Vec<Box<dyn Transform>>,
     /// Trailers that came before the transforms' rest went out.
     waiting: VecDeque<Frame<Bytes>>,
@@ -43,8 +41,8 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    pub(crate) fn new(body: ResponseBody, held: Held, transforms: Vec<Box<dyn Transform>>) -> Self {
-        Self { body, _held: held, transforms, waiting: VecDeque::new(), ended: false }
+    pub(crate) fn new(body: Box<ResponseBody>, transforms: Vec<Box<dyn Transform>>) -> Self {
+        Self { body, transforms, waiting: VecDeque::new(), ended: false }
     }
 
     /// More transforms, after those it has.
@@ -63,7 +61,7 @@ impl Changed {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)) {
+            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut *self.body), cx)) {
                 None => self.end(None)?,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -122,7 +120,7 @@ impl Payload {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Upstream(body, _) => http_body::Body::is_end_stream(body),
+            Self::Upstream(body) => http_body::Body::is_end_stream(&**body),
             Self::Changed(changed) => changed.ended && changed.waiting.is_empty(),
         }
     }
@@ -135,7 +133,7 @@ impl Payload {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Upstream(body, _) => http_body::Body::poll_frame(Pin::new(body), cx),
+            Self::Upstream(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx),
             Self::Changed(changed) => changed.poll(cx),
         }
     }
@@ -172,7 +170,7 @@ impl http_body::Body for Body {
         match &self.payload {
             Payload::Empty => SizeHint::with_exact(0),
             Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Payload::Upstream(body, _) => http_body::Body::size_hint(body),
+            Payload::Upstream(body) => http_body::Body::size_hint(&**body),
             Payload::Changed(_) => SizeHint::default(),
         }
     }

@@ -79,9 +79,7 @@ fn attach(
         return Ok(payload);
     }
     Ok(match payload {
-        Payload::Upstream(body, held) => {
-            Payload::Changed(Box::new(Changed::new(body, held, transforms)))
-        }
+        Payload::Upstream(body) => Payload::Changed(Box::new(Changed::new(body, transforms))),
         Payload::Whole(bytes) => {
             let start =
                 crate::chain::transform(&mut transforms, bytes).map_err(Failure::Refused)?;
@@ -101,7 +99,7 @@ async fn gather(payload: Payload, limit: usize) -> Result<Bytes, Failure> {
         Payload::Empty => return Ok(Bytes::new()),
         Payload::Whole(bytes) if bytes.len() > limit => Err(NotCollected::TooLong),
         Payload::Whole(bytes) => return Ok(bytes),
-        Payload::Upstream(body, _held) => collect_within(body, limit).await,
+        Payload::Upstream(body) => collect_within(*body, limit).await,
         Payload::Changed(changed) => collect_within(*changed, limit).await,
     };
     collected.map_err(|error| match error {

@@ -43,7 +43,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let current = connection.worker.current();
     let mut finish = Finish::begin(&connection, &current);
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let version = parts.version;
     let is_head = parts.method == Method::HEAD;
     let audience = match version {
@@ -51,7 +51,7 @@ pub(crate) async fn answer(
         _ => Audience::Http,
     };
     let visit = Visit { connection: &connection, current: &current, version, audience };
-    let (mut head, payload) = match visit.handle(parts, incoming, &mut finish).await {
+    let (mut head, payload) = match visit.handle(&mut parts, incoming, &mut finish).await {
         Ok(response) => response,
         Err(failure) => visit.fail(failure, &mut finish),
     };
@@ -99,18 +99,18 @@ pub(crate) type Answer = (response::Parts, Payload);
 impl Visit<'_> {
     async fn handle(
         &self,
-        mut parts: request::Parts,
+        parts: &mut request::Parts,
         incoming: Incoming,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
         // Step 1: admit.
         let trusted = &self.current.config.trusted_proxies;
         let sender = self.connection.peer.sender(&parts.headers, trusted);
-        finish.note_request(&parts, sender.address, sender.scheme);
+        finish.note_request(parts, sender.address, sender.scheme);
         if self.version == Version::HTTP_2 {
-            strict_http2::check(&parts, &self.current.config.limits).map_err(Failure::Wire)?;
+            strict_http2::check(parts, &self.current.config.limits).map_err(Failure::Wire)?;
         }
-        let authority = authority(&mut parts)?;
+        let authority = authority(parts)?;
         let host = host_of(&authority, parts.version)?;
         let uri = parts.uri.clone();
         let normalised = normalise(uri.path()).map_err(Failure::Path)?;
@@ -147,7 +147,7 @@ impl Visit<'_> {
         if asking.route.chain.is_empty() {
             self.serve(parts, None, asking, finish).await
         } else {
-            self.pass_chain(parts, asking, finish).await
+            self.pass_chain(take(parts), asking, finish).await
         }
     }
 
@@ -182,9 +182,9 @@ impl Visit<'_> {
                 Ok((head, Payload::Whole(body)))
             }
             Ok(None) => {
-                let parts = take_request(&mut exchange);
+                let mut parts = take(&mut exchange.request);
                 let route = asking.route;
-                let answer = self.serve(parts, Some(&mut exchange), asking, finish).await;
+                let answer = self.serve(&mut parts, Some(&mut exchange), asking, finish).await;
                 return self.finish_chain(route, exchange, route.chain.end(), answer, finish).await;
             }
             Err(failure) => Err(failure),
@@ -230,7 +230,7 @@ impl Visit<'_> {
     /// Step 4: serve.
     async fn serve(
         &self,
-        mut parts: request::Parts,
+        parts: &mut request::Parts,
         exchange: Option<&mut Exchange>,
         mut asking: Asking<'_>,
         finish: &mut Finish,
@@ -238,7 +238,7 @@ impl Visit<'_> {
         finish.note_ids(&parts.headers, exchange.as_deref());
         match &asking.settings.action {
             Action::Proxy { upstream, rewrite } => {
-                let body = self.request_body(&parts, exchange, &mut asking, finish)?;
+                let body = self.request_body(parts.version, exchange, &mut asking, finish)?;
                 parts.uri = target(&parts.uri, rewrite.as_ref(), &asking.at);
                 let upstream = &self.current.upstreams[upstream.0];
                 self.ask(parts, body, upstream, asking, finish).await
@@ -310,12 +310,12 @@ fn head(status: StatusCode) -> response::Parts {
     head
 }
 
-/// Leaves method, URI and version to the plugins; the headers go to the server.
-fn take_request(exchange: &mut Exchange) -> request::Parts {
+/// Takes the headers out for the server; method, URI and version stay with the plugins.
+fn take(from: &mut request::Parts) -> request::Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = exchange.request.method.clone();
-    parts.uri = exchange.request.uri.clone();
-    parts.version = exchange.request.version;
-    parts.headers = std::mem::take(&mut exchange.request.headers);
+    parts.method = from.method.clone();
+    parts.uri = from.uri.clone();
+    parts.version = from.version;
+    parts.headers = std::mem::take(&mut from.headers);
     parts
 }

@@ -80,6 +80,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) timer: &'a mut Timer,
     /// The end of the route's `timeout`.
     pub(crate) deadline: Option<Instant>,
+    /// Just now; asking the system for the time costs as much as routing.
+    pub(crate) now: Instant,
 }
 
 /// Sends `request`. It is tried again on another server if a connection cannot be opened, and on a fresh connection
@@ -152,7 +154,7 @@ async fn attempt_http1(
             Http1::handshake(socket, Arc::clone(server)).await.map_err(CallError::Broken)?
         }
     };
-    let sent_at = Instant::now();
+    let sent_at = if reused { caller.now } else { Instant::now() };
     let taken = take(caller, server, request)?;
     // A kept connection may just be closing; what can be sent again is kept for that.
     let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&taken)).flatten();

@@ -34,7 +34,7 @@ impl Pools {
     }
 
     /// Keeps a connection whose response has ended, if it can be used again and the pool has room.
-    pub(super) fn give_back(&self, mut http1: Box<Http1>) {
+    pub(super) fn give_back(&self, mut http1: Box<Http1>, now: Instant) {
         if !http1.is_free() {
             return;
         }
@@ -42,7 +42,7 @@ impl Pools {
         let mut servers = self.servers.borrow_mut();
         let idle = &mut servers.entry(http1.server.id).or_default().http1;
         if idle.len() < limit {
-            http1.rest(Instant::now());
+            http1.rest(now);
             idle.push(http1);
         }
     }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::http1::{First, Http1};
+use super::call::Held;
 use super::pool::Pools;
 use crate::deadline::Timer;
 
@@ -25,6 +26,19 @@ pub(crate) struct ResponseBody {
     idle: Duration,
     waits_until: Option<Instant>,
     deadline: Option<Instant>,
+    /// When the server was last seen to be busy with it.
+    seen: Instant,
+    _held: Held,
+}
+
+/// Where a response body comes from.
+pub(crate) struct Source {
+    /// hyper's body.
+    pub(crate) incoming: Incoming,
+    /// HTTP/1.1: the connection.
+    pub(crate) http1: Option<Box<Http1>>,
+    /// The place at the server.
+    pub(crate) held: Held,
 }
 
 /// Why a response body ends early.
@@ -42,14 +56,22 @@ pub(crate) enum ResponseBodyError {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        http1: Option<Box<Http1>>,
-        pools: Rc<Pools>,
-        limits: ResponseLimits,
-    ) -> Self {
-        let ResponseLimits { timer, idle, deadline } = limits;
-        let mut body = Self { incoming, http1, pools, timer, idle, waits_until: None, deadline };
+    /// Boxed, because it moves through hyper with the response.
+    pub(crate) fn new(source: Source, pools: Rc<Pools>, limits: ResponseLimits) -> Box<Self> {
+        let Source { incoming, http1, held: _held } = source;
+        let ResponseLimits { timer, idle, deadline, arrived: seen } = limits;
+        let waits_until = None;
+        let mut body = Box::new(Self {
+            incoming,
+            http1,
+            pools,
+            timer,
+            idle,
+            waits_until,
+            deadline,
+            seen,
+            _held,
+        });
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -58,7 +80,7 @@ impl ResponseBody {
 
     fn give_back(&mut self) {
         if let Some(http1) = self.http1.take() {
-            self.pools.give_back(http1);
+            self.pools.give_back(http1, self.seen);
         }
     }
 
@@ -73,7 +95,13 @@ impl ResponseBody {
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<ResponseBodyError> {
-        let idle_end = *self.waits_until.get_or_insert_with(|| Instant::now() + self.idle);
+        let idle_end = match self.waits_until {
+            Some(end) => end,
+            None => {
+                self.seen = Instant::now();
+                *self.waits_until.insert(self.seen + self.idle)
+            }
+        };
         match self.deadline {
             Some(deadline) if deadline < idle_end => {
                 self.timer.poll(cx, deadline).map(|()| ResponseBodyError::Deadline)
@@ -91,6 +119,8 @@ pub(crate) struct ResponseLimits {
     pub(crate) idle: Duration,
     /// The end of the route's `timeout`.
     pub(crate) deadline: Option<Instant>,
+    /// When the head of the response came.
+    pub(crate) arrived: Instant,
 }
 
 impl Body for ResponseBody {
