@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::config::{self, Config, Problems};
-use crate::server::{self, RunError};
+use crate::server::{self, HandoverError, RunError};
 
 pub mod check;
 pub mod client;
@@ -117,7 +117,8 @@ impl Failure {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Refused(_) | Self::Question(_) => Blame::Input,
-            Self::Run(RunError::Refused(_) | RunError::Bind(_) | RunError::Log(_)) => Blame::Input,
+            Self::Run(RunError::Refused(_) | RunError::Bind(_) | RunError::Log(_))
+            | Self::Run(RunError::Handover(HandoverError::NotConfigured)) => Blame::Input,
             Self::Run(RunError::Handover(_)) => Blame::System,
             Self::Client(error) => error.blame(),
             Self::Output(_) | Self::Json(_) => Blame::System,

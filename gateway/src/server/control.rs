@@ -46,8 +46,9 @@ impl Service for Control {
         ));
         let (stop_admin, admin_stopped) = watch::channel(false);
         if let Some(admin) = &self.admin {
-            match admin.sockets[0].try_clone() {
-                Ok(socket) => {
+            match admin.share(0, 1).map(|mut sockets| sockets.pop()) {
+                Ok(None) => {}
+                Ok(Some(socket)) => {
                     let control: Arc<dyn admin::Control> = reloader.clone();
                     let served =
                         admin::serve(socket.into(), control, process.metrics, admin_stopped);
@@ -120,6 +121,9 @@ impl Control {
     /// Waits for the workers; a signal more ends at once.
     async fn drain(&self, reloader: &Arc<Reloader>) {
         self.phase.send_replace(Phase::Draining);
+        for gate in self.gates.iter() {
+            gate.bound.close();
+        }
         let mut ended = self.ended.subscribe();
         let Some(mut signals) = Signals::new() else { return };
         tokio::select! {

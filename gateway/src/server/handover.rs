@@ -107,7 +107,7 @@ pub(super) fn send_all<'a>(
 ) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     for address in bound {
-        for batch in address.sockets.chunks(BATCH) {
+        for batch in address.all()?.chunks(BATCH) {
             let descriptors: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
             send_one(stream, &address.address.to_string(), &descriptors)?;
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use thiserror::Error;
@@ -28,7 +29,8 @@ pub struct BindError {
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) address: ListenAddress,
-    pub(super) sockets: Vec<OwnedFd>,
+    /// None once the process accepts no more: as long as one is open, the system lets clients in.
+    sockets: Mutex<Vec<OwnedFd>>,
 }
 
 /// A socket a worker accepts on.
@@ -57,12 +59,26 @@ impl Bound {
             };
             sockets.push(socket);
         }
-        Ok(Self { address, sockets })
+        Ok(Self { address, sockets: Mutex::new(sockets) })
     }
 
     /// The sockets for one of `workers`. More sockets than workers: some get several.
     pub(super) fn share(&self, worker: usize, workers: usize) -> io::Result<Vec<OwnedFd>> {
-        self.sockets.iter().skip(worker).step_by(workers).map(OwnedFd::try_clone).collect()
+        self.open().iter().skip(worker).step_by(workers).map(OwnedFd::try_clone).collect()
+    }
+
+    /// All sockets, for the next process.
+    pub(super) fn all(&self) -> io::Result<Vec<OwnedFd>> {
+        self.open().iter().map(OwnedFd::try_clone).collect()
+    }
+
+    /// Lets nobody in any more, once the workers have stopped to accept. Who shares the sockets still may.
+    pub(super) fn close(&self) {
+        self.open().clear();
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,6 +43,26 @@ impl Gateway {
         Self::spawn(folder, &[]).await
     }
 
+    /// Runs the program in this one's folder to its end: its exit code, and what it said.
+    pub async fn beside(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(arguments).current_dir(self.folder()).kill_on_drop(true);
+        let output = soon("the program to end", command.output()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Puts another configuration in place of the one it was started with.
+    pub fn write_config(&self, text: &str) {
+        let next = self.folder().join("next.toml");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.config_path()).unwrap();
+    }
+
+    /// Waits until it has said this on standard error.
+    pub async fn has_said(&self, words: &str) {
+        until(words, || async { self.said().contains(words).then_some(()) }).await;
+    }
+
     /// Starts the next process on this one's folder: `gateway run --upgrade`.
     pub async fn upgrade(&self) -> Self {
         Self::spawn(Arc::clone(&self.folder), &["--upgrade"]).await
