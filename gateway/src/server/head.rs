@@ -274,6 +274,7 @@ enum TextEnd {
     Refused(WireRefusal),
 }
 
+#[inline]
 fn text_end(text: &[u8]) -> TextEnd {
     let Some(at) = control(text) else { return TextEnd::Partial };
     match (text[at], text.get(at + 1)) {
@@ -286,6 +287,7 @@ fn text_end(text: &[u8]) -> TextEnd {
 }
 
 /// The first byte below 0x20 but for the tab, or 0x7f. Eight bytes at once, since lines are short and many.
+#[inline]
 fn control(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
@@ -299,7 +301,10 @@ fn control(text: &[u8]) -> Option<usize> {
         let delete = bytes ^ (ONES * 0x7f);
         let strikes = (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
         if strikes != 0 {
-            if let Some(at) = word.iter().position(is_control) {
+            // The lowest strike is a true one; it may be a tab.
+            let lowest = (strikes.trailing_zeros() / 8) as usize;
+            let at = if word[lowest] == b'\t' { word.iter().position(is_control) } else { Some(lowest) };
+            if let Some(at) = at {
                 return Some(index * 8 + at);
             }
         }

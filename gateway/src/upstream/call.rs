@@ -1,5 +1,7 @@
 //! Sends one request to an upstream: chooses a server and a connection, tries again where nothing can be done twice.
 
+use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 use super::connect::{self, ConnectError};
 use super::http1::SendError;
 use super::http2::{Http2, Stream};
-use super::request_body::{BodyError, RequestBody};
+use super::request_body::{BodyError, Fate, RequestBody};
 use super::{Http1, InFlight, Pools, Server, Upstream};
 use crate::config::Protocol;
 use crate::deadline::{Timer, within};
@@ -159,18 +161,17 @@ async fn attempt_http1(
     // A kept connection may just be closing; what can be sent again is kept for that.
     let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&taken)).flatten();
     let in_flight = server.enter();
-    let limit = response_limit(caller, sent_at);
-    match within(caller.timer, limit, http1.send(taken)).await {
-        Ok(Ok(response)) => {
+    let fate = taken.body().fate();
+    match wait(caller, sent_at, fate.as_deref(), http1.send(taken)).await? {
+        Ok(response) => {
             let held = Held { _in_flight: in_flight, _stream: None };
             let server = Arc::clone(server);
             Ok(Called { response, http1: Some(http1), held, server, retries: 0, sent_at })
         }
-        Ok(Err(SendError { error, unsent })) => {
+        Err(SendError { error, unsent }) => {
             *request = unsent.or(copy);
             Err(broken(error))
         }
-        Err(_) => Err(late(caller, limit)),
     }
 }
 
@@ -195,18 +196,18 @@ async fn attempt_http2(
     let taken = for_http2(take(caller, server, request)?, server);
     let in_flight = server.enter();
     let sent_at = Instant::now();
-    let limit = response_limit(caller, sent_at);
-    match within(caller.timer, limit, http2.send(taken)).await {
-        Ok(Ok((response, stream))) => {
+    let fate = taken.body().fate();
+    match wait(caller, sent_at, fate.as_deref(), http2.send(taken)).await? {
+        Ok((response, stream)) => {
             let held = Held { _in_flight: in_flight, _stream: Some(stream) };
             let server = Arc::clone(server);
             Ok(Called { response, http1: None, held, server, retries: 0, sent_at })
         }
-        Ok(Err(SendError { error, unsent })) => {
+        Err(SendError { error, unsent }) => {
             *request = unsent;
-            Err(broken(error))
+            let failure = fate.and_then(|fate| fate.take_failure());
+            Err(failure.map_or_else(|| broken(error), CallError::Body))
         }
-        Err(_) => Err(late(caller, limit)),
     }
 }
 
@@ -226,13 +227,31 @@ async fn open(
     }
 }
 
-fn response_limit(caller: &Caller<'_>, sent_at: Instant) -> Instant {
-    let limit = sent_at + caller.upstream.config.timeout.response;
-    caller.deadline.map_or(limit, |deadline| deadline.min(limit))
-}
-
-fn late(caller: &Caller<'_>, limit: Instant) -> CallError {
-    if caller.deadline == Some(limit) { CallError::Deadline } else { CallError::ResponseTimeout }
+/// Waits for a response, until the deadline or `timeout.response`. That begins with the last byte of the request, so a
+/// body that is still coming puts it off.
+async fn wait<F: Future>(
+    caller: &mut Caller<'_>,
+    sent_at: Instant,
+    fate: Option<&Fate>,
+    answer: F,
+) -> Result<F::Output, CallError> {
+    let patience = caller.upstream.config.timeout.response;
+    let mut answer = pin!(answer);
+    let mut since = sent_at;
+    loop {
+        let end = since + patience;
+        let limit = caller.deadline.map_or(end, |deadline| deadline.min(end));
+        if let Ok(output) = within(caller.timer, limit, answer.as_mut()).await {
+            return Ok(output);
+        }
+        if caller.deadline == Some(limit) {
+            return Err(CallError::Deadline);
+        }
+        match fate.and_then(Fate::last_piece) {
+            Some(last) if last > since => since = last,
+            Some(_) | None => return Err(CallError::ResponseTimeout),
+        }
+    }
 }
 
 /// hyper hides a body's own error behind its own; it is the cause, so it is what counts.

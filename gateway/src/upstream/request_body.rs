@@ -32,9 +32,31 @@ pub(crate) struct Streaming {
     limits: BodyLimits,
     timer: Timer,
     received: Rc<Cell<u64>>,
+    fate: Rc<Fate>,
     window: Option<Window>,
     transforms: Vec<Box<dyn Transform>>,
     ended: bool,
+}
+
+/// What can still be seen of a body that was given away to be sent.
+#[derive(Default)]
+pub(crate) struct Fate {
+    /// When the client's last piece came.
+    last_piece: Cell<Option<Instant>>,
+    /// Why it ended early. hyper tells that of a body over HTTP/1.1 only.
+    failed: Cell<Option<BodyError>>,
+}
+
+impl Fate {
+    /// When the client's last piece came.
+    pub(super) fn last_piece(&self) -> Option<Instant> {
+        self.last_piece.get()
+    }
+
+    /// Why it ended early; told once.
+    pub(super) fn take_failure(&self) -> Option<BodyError> {
+        self.failed.take()
+    }
 }
 
 /// What a request body is held to.
@@ -57,7 +79,7 @@ struct Window {
 }
 
 /// Why a request body ends early.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(crate) enum BodyError {
     /// More bytes than the route takes.
     #[error("the body is longer than the limit")]
@@ -84,15 +106,25 @@ impl RequestBody {
     ) -> Self {
         let window = None;
         let ended = false;
+        let fate = Rc::default();
         Self::Streaming(Box::new(Streaming {
             incoming,
             limits,
             timer,
             received,
+            fate,
             window,
             transforms,
             ended,
         }))
+    }
+
+    /// What can be seen of it once it is given away, if it streams.
+    pub(super) fn fate(&self) -> Option<Rc<Fate>> {
+        match self {
+            Self::Streaming(streaming) => Some(Rc::clone(&streaming.fate)),
+            Self::Empty | Self::Whole(_) => None,
+        }
     }
 
     /// Whether it could be sent a second time.
@@ -127,6 +159,7 @@ impl Streaming {
 
     fn count(&mut self, bytes: u64) -> Result<(), BodyError> {
         self.received.set(self.received.get() + bytes);
+        self.fate.last_piece.set(Some(Instant::now()));
         match &mut self.window {
             Some(window) if window.waited => {
                 window.bytes += bytes;
@@ -187,7 +220,13 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streaming(streaming) => streaming.poll(cx),
+            Self::Streaming(streaming) => {
+                let polled = streaming.poll(cx);
+                if let Poll::Ready(Some(Err(error))) = &polled {
+                    streaming.fate.failed.set(Some(error.clone()));
+                }
+                polled
+            }
         }
     }
 
