@@ -617,6 +617,54 @@ async fn a_slow_stream_does_not_hold_up_the_others_of_its_connection() {
 }
 
 #[tokio::test]
+async fn the_time_for_a_response_begins_with_the_end_of_the_request() {
+    let http1 = Origin::answering(|seen| ok(&seen.body.len().to_string())).await;
+    let http2 = H2Origin::answering(|request| async move {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(Fed::whole(body.len().to_string()))
+    })
+    .await;
+    let uploads = [to_http1(&http1), to_http2(&http2)].map(|config| async move {
+        let config = config.replacen("servers", "timeout = { response = \"1s\" }\nservers", 1);
+        let gateway = Gateway::start(&config).await;
+        let (sender, body) = Fed::channel();
+        let mut client = H2Client::connect(gateway.address()).await;
+        let answer = tokio::spawn(async move { client.send(post("/", body)).await });
+        for _ in 0..6 {
+            sender.send(BodyFrame::data("piece".into())).await.unwrap();
+            // The passing of time is what is tested here.
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+        drop(sender);
+        assert_eq!(soon("the answer", answer).await.unwrap().text(), "30");
+    });
+    let [http1, http2] = uploads;
+    tokio::join!(http1, http2);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_for_its_route_is_told_as_such() {
+    let http1 = Origin::start().await;
+    let http2 = H2Origin::answering(|request| async move {
+        drop(request.into_body().collect().await);
+        Response::new(Fed::empty())
+    })
+    .await;
+    for config in [to_http1(&http1), to_http2(&http2)] {
+        let gateway = Gateway::start(&config.replace("\"none\"", "\"8B\"")).await;
+        let mut client = H2Client::connect(gateway.address()).await;
+        // Its length is not told beforehand.
+        let (sender, body) = Fed::channel();
+        let feeding = tokio::spawn(async move {
+            while sender.send(BodyFrame::data("piece".into())).await.is_ok() {}
+        });
+        let answer = client.send(post("/", body)).await;
+        feeding.abort();
+        assert_eq!(answer.status, 413, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_breaks_off_is_told_as_a_reset() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = Gateway::start(&upstream(&listener.local_addr().unwrap().to_string(), "")).await;
