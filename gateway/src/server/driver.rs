@@ -76,11 +76,7 @@ enum Patience {
 }
 
 /// Waits for the first bytes of a request. A connection that rests is its socket, a timer and this future.
-async fn rest(
-    socket: &mut Socket,
-    connection: &Connection,
-    patience: Patience,
-) -> Option<Vec<u8>> {
+async fn rest(socket: &mut Socket, connection: &Connection, patience: Patience) -> Option<Vec<u8>> {
     let worker = &connection.worker;
     let (until, drain_idle) = {
         let config = &worker.current().config;

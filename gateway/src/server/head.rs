@@ -303,7 +303,8 @@ fn control(text: &[u8]) -> Option<usize> {
         if strikes != 0 {
             // The lowest strike is a true one; it may be a tab.
             let lowest = (strikes.trailing_zeros() / 8) as usize;
-            let at = if word[lowest] == b'\t' { word.iter().position(is_control) } else { Some(lowest) };
+            let at =
+                if word[lowest] == b'\t' { word.iter().position(is_control) } else { Some(lowest) };
             if let Some(at) = at {
                 return Some(index * 8 + at);
             }

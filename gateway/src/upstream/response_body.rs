@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::http1::{First, Http1};
 use super::call::Held;
+use super::http1::{First, Http1};
 use super::pool::Pools;
 use crate::deadline::Timer;
 

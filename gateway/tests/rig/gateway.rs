@@ -92,7 +92,10 @@ impl Gateway {
         let expected = text.matches("[[listeners]]").count();
         let with_admin = text.contains("[admin]");
         let said = Arc::clone(&self.said);
+        let child = &mut self.child;
         let (listeners, admin) = until("the gateway to listen", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "it did not start: {}", said.lock().unwrap());
             let said = said.lock().unwrap().clone();
             let after = |start: &'static str| {
                 said.lines().filter_map(move |line| line.strip_prefix(start).map(str::to_owned))
