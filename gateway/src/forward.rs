@@ -35,7 +35,8 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     if found.upgrade {
         let asked =
             headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, "upgrade"));
-        hop.upgrade = headers.remove(header::UPGRADE).filter(|_| asked);
+        hop.upgrade =
+            headers.remove(header::UPGRADE).filter(|protocol| asked && !is_http(protocol));
     }
     strip(headers, &found);
     hop
@@ -130,6 +131,17 @@ fn is_end_to_end(name: &HeaderName) -> bool {
             | header::FORWARDED
             | header::TE
     )
+}
+
+/// HTTP again, by another version or over TLS (`h2c`, `HTTP/2.0`, `TLS/1.0`): behind such an upgrade a client would speak
+/// to the server past routes and plugins ("h2c smuggling").
+fn is_http(protocol: &HeaderValue) -> bool {
+    let words = protocol.to_str().unwrap_or("h2c").split(',');
+    words.map(|word| word.trim().to_ascii_lowercase()).any(|word| {
+        matches!(word.as_str(), "h2c" | "h2" | "h3")
+            || word.starts_with("http")
+            || word.starts_with("tls")
+    })
 }
 
 fn has_token(value: &HeaderValue, token: &str) -> bool {

@@ -54,6 +54,17 @@ async fn what_is_meant_for_this_hop_does_not_reach_the_server() {
         ("TE: gzip, trailers;q=0.5\r\n", &["te"]),
         ("Upgrade: websocket\r\n", &["upgrade", "connection"]),
         ("Upgrade: h2c\r\nConnection: close\r\n", &["upgrade", "connection"]),
+        (
+            "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            &["upgrade", "connection", "http2-settings"],
+        ),
+        ("Upgrade: websocket, H2C\r\nConnection: upgrade\r\n", &["upgrade", "connection"]),
+        ("Upgrade: TLS/1.0\r\nConnection: upgrade\r\n", &["upgrade", "connection"]),
+        ("Upgrade: HTTP/2.0\r\nConnection: upgrade\r\n", &["upgrade", "connection"]),
+        (
+            "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n",
+            &["upgrade: websocket", "connection: upgrade"],
+        ),
         ("Trailer: X\r\nAccept: a\r\n", &["accept: a"]),
         ("Expect: 100-continue\r\n", &["expect"]),
         ("Proxy-Authorization: b\r\n", &["proxy-authorization: b"]),
