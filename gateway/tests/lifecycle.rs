@@ -134,6 +134,28 @@ async fn a_request_keeps_the_snapshot_it_began_with() {
 }
 
 #[tokio::test]
+async fn reloads_under_load_cost_no_request() {
+    let origin = Origin::start().await;
+    let gateway = Gateway::start(&all_to(&[origin.address])).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicUsize::new(0));
+    let loads = [true, true, false].map(|keep| {
+        tokio::spawn(load(gateway.address(), Arc::clone(&stop), Arc::clone(&done), keep))
+    });
+    for _ in 0..50 {
+        assert_eq!(gateway.admin_post("/api/v1/config/reload", "").await.status, 200);
+    }
+    let before = done.load(Ordering::Relaxed);
+    until("more requests", || async { (done.load(Ordering::Relaxed) > before + 50).then_some(()) })
+        .await;
+    stop.store(true, Ordering::Relaxed);
+    for load in loads {
+        load.await.unwrap();
+    }
+    assert_eq!(origin.seen().len(), done.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
 async fn a_bad_file_changes_nothing_and_says_why() {
     let gateway = Gateway::start_as(&saying("old")).await;
     let failing_test = "[[tests]]\nrequest = \"GET /\"\nexpect = { status = 418 }\n";

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rig::origin::{HOLD, ok};
 use rig::{ByHand, Client, Gateway, Origin, all_to, soon, until, upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 const ROUTE: &str = "[[routes]]\nname = \"all\"\npath = \"/{*rest}\"\nupstream = \"origin\"\n";
@@ -581,4 +581,86 @@ async fn a_route_may_rewrite_redirect_or_answer_itself() {
     assert_eq!(failure(&reply), is(405, "method"));
     assert_eq!(reply.header("allow"), Some("GET, HEAD, PUT"));
     assert_eq!(client.get("/fixed").await.status, 201, "all on one connection");
+}
+
+#[tokio::test]
+async fn what_a_server_sends_beyond_its_response_reaches_nobody() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "pool = { idle-timeout = \"1m\" }").await;
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    for (request, response) in [
+        (GET, format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{evil}")),
+        (
+            GET,
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{evil}"
+            ),
+        ),
+        (GET, format!("HTTP/1.1 204 No Content\r\n\r\n{evil}")),
+        (GET, format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n{evil}")),
+        (
+            "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 45\r\n\r\n{evil}"),
+        ),
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(request).await;
+        let mut server = origin.accept().await;
+        server.head().await;
+        server.send(&response).await;
+        client.head().await;
+        assert!(server.is_closed().await, "{response:?}");
+        let mut next = gateway.connect().await;
+        next.send(GET).await;
+        let mut server = origin.accept().await;
+        server.head().await;
+        server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngood").await;
+        assert_eq!(next.reply().await.text(), "good", "{response:?}");
+    }
+}
+
+/// An address where connecting takes for ever: its queue is full. The connections must be kept.
+async fn full() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    let patience = std::time::Duration::from_millis(200);
+    while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+        held.push(stream.unwrap());
+        assert!(held.len() < 100, "its queue does not fill");
+    }
+    (address, listener, held)
+}
+
+#[tokio::test]
+async fn a_connection_has_its_time_to_open() {
+    let (address, _listener, _held) = full().await;
+    let connect = "timeout = { connect = \"200ms\" }";
+    let deadline = "[[routes]]\npath = \"/soon\"\nupstream = \"patient\"\ntimeout = \"200ms\"\n";
+    let patient = format!(
+        "[upstreams.patient]\nservers = [\"{address}\"]\ntimeout = {{ connect = \"30s\" }}\n"
+    );
+    let config = format!("{}{ROUTE}{patient}{deadline}", upstream(&[address], connect));
+    let gateway = Gateway::start(&config).await;
+    let begun = Instant::now();
+    let mut client = gateway.connect().await;
+    assert_eq!(failure(&client.get("/").await), is(504, "connect-timeout"));
+    assert_eq!(failure(&client.get("/soon").await), is(504, "deadline"));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_taken_for_a_slow_server() {
+    let origin = Origin::start().await;
+    let gateway = set(origin.address, "timeout = { response = \"300ms\" }").await;
+    let mut client = gateway.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 800\r\n\r\n").await;
+    let mut pause = tokio::time::interval(std::time::Duration::from_millis(100));
+    for _ in 0..8 {
+        pause.tick().await;
+        client.send(&"x".repeat(100)).await;
+    }
+    assert_eq!(client.reply().await.status, 200);
 }

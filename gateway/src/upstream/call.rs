@@ -215,7 +215,14 @@ async fn open(
     caller: &mut Caller<'_>,
     server: &Server,
 ) -> Result<crate::socket::Socket, CallError> {
-    match connect::connect(server).await {
+    let connecting = connect::connect(server);
+    let connected = match caller.deadline {
+        Some(deadline) => within(caller.timer, deadline, connecting)
+            .await
+            .map_err(|_| CallError::Deadline)?,
+        None => connecting.await,
+    };
+    match connected {
         Ok(socket) => {
             caller.upstream.metrics.connected();
             Ok(socket)
