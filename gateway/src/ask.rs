@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode, Version, header, request};
 use http_body::Body as _;
@@ -98,7 +99,8 @@ impl Visit<'_> {
                 let retries = called.retries;
                 finish.asked = Some(Asked { upstream: index, server, time, retries });
                 if called.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return self.switch(called, upgrade.is_some(), finish).await;
+                    let idle = upstream.config.timeout.idle;
+                    return self.switch(called, upgrade.map(|_| idle), finish).await;
                 }
                 let limits = ResponseLimits {
                     timer,
@@ -125,16 +127,17 @@ impl Visit<'_> {
         (head, Payload::Upstream(ResponseBody::new(source, pools, limits)))
     }
 
-    /// 101: both connections leave HTTP once the head has gone out.
+    /// 101: both connections leave HTTP once the head has gone out. `asked` is how long they may then be silent, if the
+    /// client asked for it.
     async fn switch(
         &self,
         called: Called,
-        asked: bool,
+        asked: Option<Duration>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
         let (mut head, _) = called.response.into_parts();
         let protocol = head.headers.get(header::UPGRADE).cloned();
-        let (Some(http1), Some(protocol), true) = (called.http1, protocol, asked) else {
+        let (Some(http1), Some(protocol), Some(idle)) = (called.http1, protocol, asked) else {
             // A server that switches without being asked, or does not say to what.
             return Err(Failure::ResponseBroken);
         };
@@ -145,7 +148,7 @@ impl Visit<'_> {
         forward::set_upgrade(&mut head.headers, protocol);
         finish.answer(head.status, "upgraded");
         finish.complete = true;
-        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket };
+        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket, idle };
         *self.connection.tunnel.borrow_mut() = Some(tunnel);
         self.connection.link.decided.set(Some(Upgraded::Yes));
         Ok((head, Payload::Empty))

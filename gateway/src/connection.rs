@@ -51,6 +51,8 @@ pub(crate) struct Tunnel {
     pub(crate) held: Held,
     /// They speak WebSocket, so that the end can be told between two frames.
     pub(crate) websocket: bool,
+    /// `timeout.idle` of the upstream.
+    pub(crate) idle: Duration,
 }
 
 impl Connection {

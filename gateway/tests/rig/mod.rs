@@ -22,6 +22,7 @@ pub mod h2_ends;
 pub mod h2_frames;
 pub mod origin;
 pub mod tls_ends;
+pub mod ws_origin;
 
 pub use client::{Client, Reply};
 pub use gateway::Gateway;
