@@ -111,6 +111,17 @@ async fn a_reload_changes_what_is_answered_and_cuts_nobody() {
 }
 
 #[tokio::test]
+async fn what_a_reload_cannot_change_is_said() {
+    let gateway = Gateway::start_as(&saying("old")).await;
+    let more = format!("{}[[listeners]]\naddress = \"127.0.0.2:0\"\n", saying("new"));
+    gateway.write_config(&more.replace("threads = 2", "threads = 3"));
+    gateway.signal("HUP").await;
+    gateway.has_said("listeners have changed; `gateway run --upgrade` applies it").await;
+    gateway.has_said("server.threads has changed").await;
+    assert_eq!(word_of(&gateway).await, "new", "the rest is applied");
+}
+
+#[tokio::test]
 async fn a_request_keeps_the_snapshot_it_began_with() {
     let origin = ByHand::start().await;
     let config = |name: &str| {

@@ -391,3 +391,44 @@ async fn a_request_behind_one_that_was_not_upgraded_is_answered() {
     }
     assert!(before.elapsed().as_millis() < 900, "answered by a tick, not at once");
 }
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_response_before_it() {
+    let origin = ByHand::start().await;
+    let gateway = Gateway::start(&all_to(&[origin.address])).await;
+    let mut client = gateway.connect().await;
+    client.send(&format!("{GOOD}GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n")).await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nstart").await;
+    client.head().await;
+    assert_eq!(client.read_exactly(5).await, b"start");
+    server.send("-done").await;
+    assert_eq!(client.read_exactly(5).await, b"-done");
+    assert_eq!(client.reply().await.json()["reason"], "space-before-colon");
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_bad_chunk_never_puts_a_second_reply_into_a_response() {
+    let origin = ByHand::start().await;
+    let gateway = Gateway::start(&all_to(&[origin.address])).await;
+    for length in
+        ["Content-Length: 1000\r\n\r\nstart", "Transfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n"]
+    {
+        let mut client = gateway.connect().await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            .await;
+        let mut server = origin.accept().await;
+        server.read_past(b"hello\r\n").await;
+        server.send(&format!("HTTP/1.1 200 OK\r\n{length}")).await;
+        client.read_past(b"start").await;
+        client.send("nonsense\r\n").await;
+        let rest = server.rest().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{rest:?}");
+        let rest = client.rest().await;
+        assert!(rest.is_empty() || rest == b"\r\n", "{:?}", String::from_utf8_lossy(&rest));
+    }
+    assert_eq!(gateway.metric(&refusals("chunk-size")).await, 2.0);
+}

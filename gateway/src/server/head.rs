@@ -247,9 +247,9 @@ fn name_end(line: &[u8]) -> Result<Option<usize>, WireRefusal> {
     let Some(end) = line.iter().position(|&byte| !is_token(byte)) else { return Ok(None) };
     match (end, line[end]) {
         (0, b' ' | b'\t') => Err(WireRefusal::ObsFold),
+        (_, b'\n') => Err(WireRefusal::BareLf),
         (0, _) => Err(WireRefusal::FieldName),
         (_, b':') => Ok(Some(end)),
-        (_, b'\n') => Err(WireRefusal::BareLf),
         (_, b' ' | b'\t') => space_after_name(&line[end..]),
         (_, _) => Err(WireRefusal::FieldName),
     }
