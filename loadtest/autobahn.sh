@@ -1,14 +1,15 @@
 #!/bin/sh
 # Autobahn's WebSocket cases, straight to a server and through the gateway: the verdict of each must be the same.
 #
-#   loadtest/autobahn.sh GATEWAY [FOLDER]
+#   loadtest/autobahn.sh PROGRAMS [FOLDER]
 #
-# GATEWAY is the program (target/release/gateway); FOLDER (default: a temporary one, removed) keeps the reports. Needs
-# Python 3.10 or later with venv, and PyPI for kosoku (Autobahn's cases) and websockets (the server). The sets 9 (large
-# messages), 12 and 13 (compression of many messages) are left out: they take an hour and say nothing of a gateway.
+# PROGRAMS is where gateway and loadtest were built (target/release): loadtest's origin is the server. FOLDER (default: a
+# temporary one, removed) keeps the reports. Needs Python 3.10 or later with venv, and kosoku (Autobahn's cases) from
+# PyPI. The sets 9 (large messages), 12 and 13 (compression of many messages) are left out: they take an hour and say
+# nothing of a gateway.
 set -eu
 
-gateway=$(realpath "$1")
+programs=$(realpath "$1")
 if [ $# -gt 1 ]; then
     mkdir -p "$2"
     folder=$(realpath "$2")
@@ -19,25 +20,9 @@ fi
 echo "reports in $folder"
 
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check kosoku==0.1.0 websockets==17.4
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check kosoku==0.1.0
 
 cd "$folder"
-cat > echo.py <<'PYTHON'
-import asyncio
-from websockets.asyncio.server import serve
-
-async def echo(websocket):
-    async for message in websocket:
-        await websocket.send(message)
-
-async def main():
-    async with serve(echo, "127.0.0.1", 0, max_size=None) as server:
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.get_running_loop().create_future()
-
-asyncio.run(main())
-PYTHON
-
 cat > compare.py <<'PYTHON'
 import collections
 import json
@@ -62,28 +47,29 @@ for case in different:
 sys.exit(bool(different) or not direct)
 PYTHON
 
-"$folder/venv/bin/python" echo.py > echo.port 2> echo.log &
-echo_pid=$!
-trap 'kill $echo_pid ${gateway_pid:-} 2>/dev/null; [ $# -gt 1 ] || rm -rf "$folder"' EXIT
-until [ -s echo.port ]; do sleep 0.1; done
+"$programs/loadtest" origin > origin.log 2>&1 &
+origin_pid=$!
+trap 'kill $origin_pid ${gateway_pid:-} 2>/dev/null; [ $# -gt 1 ] || rm -rf "$folder"' EXIT
+until grep -q 'origin listens on ' origin.log; do sleep 0.1; done
+origin=$(sed -n 's/.*origin listens on //p' origin.log)
 cat > config.toml <<TOML
 [[listeners]]
 address = "127.0.0.1:0"
 [upstreams.echo]
-servers = ["127.0.0.1:$(cat echo.port)"]
+servers = ["$origin"]
 [[routes]]
 path = "/{*rest}"
 upstream = "echo"
 TOML
-"$gateway" run --config config.toml 2> gateway.log &
+"$programs/gateway" run --config config.toml 2> gateway.log &
 gateway_pid=$!
 until grep -q '^listening on ' gateway.log; do sleep 0.1; done
 address=$(sed -n 's/^listening on //p' gateway.log | head -1)
 
 # A verdict that is not "OK" ends kosoku with an error; what counts here is whether both say the same.
 run() {
-    "$folder/venv/bin/kosoku" -m fuzzingclient -x '9.*' -x '12.*' -x '13.*' -o "$1" "$2" > "$1.log" 2>&1 || true
+    "$folder/venv/bin/kosoku" -m fuzzingclient -x '9.*' -x '12.*' -x '13.*' -o "$1" "ws://$2/websocket" > "$1.log" 2>&1 || true
 }
-run direct "127.0.0.1:$(cat echo.port)"
+run direct "$origin"
 run through "$address"
 "$folder/venv/bin/python" compare.py
