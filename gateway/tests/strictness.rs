@@ -103,7 +103,7 @@ const HEADS: &[Case] = &[
     (b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400, "request-line"),
     (b"GET /\r\n\r\n", 400, "request-line"),
     (b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "request-line"),
-    (b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "request-line"),
+    (b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
     (b"GET / http/1.1\r\nHost: a\r\n\r\n", 400, "request-line"),
     (b"GET / HTTP/1\r\nHost: a\r\n\r\n", 400, "request-line"),
     (b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400, "request-line"),
@@ -112,7 +112,7 @@ const HEADS: &[Case] = &[
     (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505, "version"),
     (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "version"),
     (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505, "version"),
-    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request-line"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "target"),
 ];
 
 const PATHS: &[Case] = &[
