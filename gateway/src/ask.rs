@@ -19,7 +19,7 @@ use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
 use crate::upstream::request_body::{BodyLimits, RequestBody};
 use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
-use crate::upstream::{CallError, Called, Caller, Upstream, call};
+use crate::upstream::{CallError, Called, Caller, call};
 
 impl Visit<'_> {
     pub(crate) fn request_body(
@@ -41,10 +41,9 @@ impl Visit<'_> {
             return Ok(RequestBody::Empty);
         }
         let limit = asking.settings.body_bytes;
-        if let (Some(limit), Some(length)) = (limit, incoming.size_hint().exact()) {
-            if length > limit {
-                return Err(Failure::BodyTooLong);
-            }
+        let length = incoming.size_hint().exact();
+        if limit.zip(length).is_some_and(|(limit, length)| length > limit) {
+            return Err(Failure::BodyTooLong);
         }
         let limits = &self.current.config.limits;
         let limits =
@@ -60,10 +59,11 @@ impl Visit<'_> {
         &self,
         parts: &mut request::Parts,
         body: RequestBody,
-        upstream: &Arc<Upstream>,
         mut asking: Asking<'_>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
+        let index = upstream_index(asking.settings);
+        let upstream = &self.current.upstreams[index];
         forward::join_cookies(&mut parts.headers, parts.version);
         let peer = &self.connection.peer.text;
         forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
@@ -90,7 +90,6 @@ impl Visit<'_> {
             deadline: asking.deadline,
             now,
         };
-        let index = upstream_index(asking.settings);
         match call(caller, request).await {
             Ok(called) => {
                 let arrived = Instant::now();

@@ -85,17 +85,13 @@ impl Chain {
     /// On the way down, from where it was left.
     pub(crate) async fn down(&self, exchange: &mut Exchange, reached: &mut Reached) -> Down {
         while let Some(link) = self.links.get(reached.0) {
-            if link.hooks.request_body != Body::Unseen && exchange.body.is_none() {
-                if let Body::Whole { limit } = link.plugin.request_body(exchange) {
-                    return Down::NeedsBody { limit };
-                }
+            if let Some(limit) = link.body_wanted(exchange) {
+                return Down::NeedsBody { limit };
             }
-            if link.hooks.request {
-                match link.plugin.request(exchange).done().await {
-                    Flow::Continue => {}
-                    Flow::Respond(response) => return Down::Answered(response),
-                    Flow::Refuse(refusal) => return Down::Refused(refusal),
-                }
+            match link.ask(exchange).await {
+                Flow::Continue => {}
+                Flow::Respond(response) => return Down::Answered(response),
+                Flow::Refuse(refusal) => return Down::Refused(refusal),
             }
             reached.0 += 1;
         }
@@ -152,6 +148,23 @@ impl Chain {
         for link in self.links.iter().filter(|link| link.hooks.finished) {
             link.plugin.finished(exchange, outcome);
         }
+    }
+}
+
+impl Link {
+    /// The longest body it takes, if it wants to see all of it and has not.
+    fn body_wanted(&self, exchange: &Exchange) -> Option<usize> {
+        if self.hooks.request_body == Body::Unseen || exchange.body.is_some() {
+            return None;
+        }
+        match self.plugin.request_body(exchange) {
+            Body::Whole { limit } => Some(limit),
+            Body::Stream | Body::Unseen => None,
+        }
+    }
+
+    async fn ask(&self, exchange: &mut Exchange) -> Flow {
+        if self.hooks.request { self.plugin.request(exchange).done().await } else { Flow::Continue }
     }
 }
 

@@ -6,10 +6,10 @@ use plugins::exchange::Scheme;
 use crate::client::{Sender, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::config::Forwarded;
 
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What the hop-by-hop fields of a request said.
 #[derive(Debug, Default)]
@@ -73,11 +73,9 @@ fn look(headers: &HeaderMap) -> Found {
             header::UPGRADE => found.upgrade = true,
             header::TE => found.te = true,
             header::EXPECT => found.expect = true,
-            _ => match name.as_str() {
-                "keep-alive" => found.keep_alive = true,
-                "proxy-connection" => found.proxy_connection = true,
-                _ => {}
-            },
+            _ if *name == KEEP_ALIVE => found.keep_alive = true,
+            _ if *name == PROXY_CONNECTION => found.proxy_connection = true,
+            _ => {}
         }
     }
     found
@@ -92,10 +90,10 @@ fn strip(headers: &mut HeaderMap, found: &Found) {
         headers.remove(header::TRANSFER_ENCODING);
     }
     if found.keep_alive {
-        headers.remove(KEEP_ALIVE);
+        headers.remove(&KEEP_ALIVE);
     }
     if found.proxy_connection {
-        headers.remove(PROXY_CONNECTION);
+        headers.remove(&PROXY_CONNECTION);
     }
 }
 
@@ -160,8 +158,8 @@ pub(crate) fn add_forwarded(
     if which.x_forwarded {
         add_x_forwarded(headers, sender, peer);
     } else if !sender.proxied {
-        for name in [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP] {
-            remove_if_there(headers, &name);
+        for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REAL_IP] {
+            remove_if_there(headers, name);
         }
     }
     if which.rfc7239 {
@@ -179,11 +177,10 @@ fn add_x_forwarded(headers: &mut HeaderMap, sender: &Sender, peer: &HeaderValue)
         None => peer.clone(),
     };
     headers.insert(X_FORWARDED_FOR, list);
-    headers.insert(X_REAL_IP, sender.text.clone());
-    if !(sender.proxied && headers.contains_key(X_FORWARDED_HOST)) {
-        if let Some(host) = host {
-            headers.insert(X_FORWARDED_HOST, host);
-        }
+    headers.insert(&X_REAL_IP, sender.text.clone());
+    let said = sender.proxied && headers.contains_key(&X_FORWARDED_HOST);
+    if let (Some(host), false) = (host, said) {
+        headers.insert(&X_FORWARDED_HOST, host);
     }
     headers.insert(X_FORWARDED_PROTO, proto(sender.scheme));
 }

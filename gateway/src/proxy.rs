@@ -7,6 +7,7 @@
 //! 5. up: the same plugins, reversed
 //! 6. finish: when the response's body has gone, or nobody wants it any more (finish.rs)
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -28,11 +29,12 @@ use crate::connection::{Connection, Upgraded};
 use crate::finish::Finish;
 use crate::forward::{Hop, strip_request};
 use crate::reply::{Audience, Failure, reply};
+use crate::routing::parameters::Parameters;
 use crate::routing::path::{PathRefusal, normalise};
 use crate::routing::router::{self, Found};
 use crate::snapshot::Route;
 use crate::strict_http2;
-use crate::target::{At, authority, host_of, redirect_to, target};
+use crate::target::{At, host_of, redirect_to, rewrite as rewrite_target, set_path, settle_host};
 use crate::timing::{add_proxy_status, add_server_timing};
 use crate::worker::Current;
 
@@ -80,11 +82,17 @@ pub(crate) struct Visit<'a> {
 pub(crate) struct Asking<'a> {
     pub(crate) route: &'a Route,
     pub(crate) settings: &'a config::Route,
-    at: At<'a>,
+    at: Option<At>,
     pub(crate) sender: Sender,
     pub(crate) hop: Hop,
     pub(crate) incoming: Option<Incoming>,
     pub(crate) deadline: Option<Instant>,
+}
+
+/// An exchange that has come down a chain, and how far.
+struct Passage {
+    exchange: Box<Exchange>,
+    reached: Reached,
 }
 
 impl Asking<'_> {
@@ -110,35 +118,18 @@ impl Visit<'_> {
         if self.version == Version::HTTP_2 {
             strict_http2::check(parts, &self.current.config.limits).map_err(Failure::Wire)?;
         }
-        let authority = authority(parts)?;
-        let host = host_of(&authority, parts.version)?;
-        let uri = parts.uri.clone();
-        let normalised = normalise(uri.path()).map_err(Failure::Path)?;
+        settle_host(parts)?;
 
         // Step 2: route.
-        let found = self.current.router.find(&router::Asked {
-            method: &parts.method,
-            scheme: sender.scheme.as_str(),
-            host: &host,
-            path: &normalised.path,
-            query: uri.query(),
-            headers: &parts.headers,
-            client: sender.address,
-        });
-        let (index, parameters) = match found {
-            Found::Route { index, parameters } => (index, parameters),
-            Found::MethodNotAllowed { allow } => return Err(Failure::Method { allow }),
-            Found::NotFound => return Err(Failure::NoRoute),
-        };
+        let (index, parameters) = self.route(parts, &sender)?;
         finish.route = index;
         let settings = &self.current.config.routes[index];
-        if normalised.encoded_slashes && !settings.encoded_slashes {
-            return Err(Failure::Path(PathRefusal::EncodedSlash));
-        }
+        let route = &self.current.routes[index];
+        let at = settings.action.has_template().then(|| At { uri: parts.uri.clone(), parameters });
         let asking = Asking {
-            route: &self.current.routes[index],
+            route,
             settings,
-            at: At { path: &normalised.path, parameters },
+            at,
             sender,
             hop: strip_request(&mut parts.headers),
             incoming: Some(incoming),
@@ -149,6 +140,37 @@ impl Visit<'_> {
         } else {
             self.pass_chain(take(parts), asking, finish).await
         }
+    }
+
+    /// Finds the route by host and path in their one form; the path stays in it.
+    fn route(
+        &self,
+        parts: &mut request::Parts,
+        sender: &Sender,
+    ) -> Result<(usize, Parameters), Failure> {
+        let host = host_of(parts)?;
+        let normalised = normalise(parts.uri.path()).map_err(Failure::Path)?;
+        let found = self.current.router.find(&router::Asked {
+            method: &parts.method,
+            scheme: sender.scheme.as_str(),
+            host: &host,
+            path: &normalised.path,
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            client: sender.address,
+        });
+        let (index, parameters) = match found {
+            Found::Route { index, parameters } => (index, parameters),
+            Found::MethodNotAllowed { allow } => return Err(Failure::Method { allow }),
+            Found::NotFound => return Err(Failure::NoRoute),
+        };
+        if normalised.encoded_slashes && !self.current.config.routes[index].encoded_slashes {
+            return Err(Failure::Path(PathRefusal::EncodedSlash));
+        }
+        if let Cow::Owned(path) = normalised.path {
+            set_path(&mut parts.uri, &path);
+        }
+        Ok((index, parameters))
     }
 
     /// Steps 3 to 5 for a route with plugins.
@@ -185,22 +207,23 @@ impl Visit<'_> {
                 let mut parts = take(&mut exchange.request);
                 let route = asking.route;
                 let answer = self.serve(&mut parts, Some(&mut exchange), asking, finish).await;
-                return self.finish_chain(route, exchange, route.chain.end(), answer, finish).await;
+                let passage = Passage { exchange, reached: route.chain.end() };
+                return self.go_up(route, passage, answer, finish).await;
             }
             Err(failure) => Err(failure),
         };
-        self.finish_chain(asking.route, exchange, reached, answer, finish).await
+        self.go_up(asking.route, Passage { exchange, reached }, answer, finish).await
     }
 
     /// Step 5: up. A failure's reply passes the plugins like a response.
-    async fn finish_chain(
+    async fn go_up(
         &self,
         route: &Route,
-        mut exchange: Box<Exchange>,
-        reached: Reached,
+        passage: Passage,
         answer: Result<Answer, Failure>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
+        let Passage { mut exchange, reached } = passage;
         let (mut head, mut payload) = match answer {
             Ok(answer) => answer,
             Err(failure) => {
@@ -237,14 +260,14 @@ impl Visit<'_> {
     ) -> Result<Answer, Failure> {
         finish.note_ids(&parts.headers, exchange.as_deref());
         match &asking.settings.action {
-            Action::Proxy { upstream, rewrite } => {
+            Action::Proxy { rewrite, upstream: _ } => {
                 let body = self.request_body(parts.version, exchange, &mut asking, finish)?;
-                parts.uri = target(&parts.uri, rewrite.as_ref(), &asking.at);
-                let upstream = &self.current.upstreams[upstream.0];
-                self.ask(parts, body, upstream, asking, finish).await
+                rewrite_target(&mut parts.uri, rewrite.as_ref(), asking.at.as_ref());
+                self.ask(parts, body, asking, finish).await
             }
             Action::Redirect { status, location } => {
-                let location = redirect_to(location, &parts.uri, &asking.at);
+                let at = asking.at.ok_or(Failure::NoRoute)?;
+                let location = redirect_to(location, &parts.uri, &at);
                 finish.answer(*status, "redirect");
                 let mut head = head(*status);
                 head.headers.insert(header::LOCATION, location?);

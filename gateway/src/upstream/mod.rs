@@ -116,47 +116,18 @@ impl Upstream {
         let known: Vec<&Arc<Server>> = known.collect();
         let mut servers = Vec::new();
         for server in &self.config.servers {
-            for (address, name) in self.addresses(server, &known, &resolved) {
-                let same = known.iter().find(|known| {
-                    known.address == address
-                        && known.is_named(name)
-                        && self.keeps(known, server.weight)
-                });
-                servers.push(match same {
+            let addresses = addresses(server, &known, &resolved);
+            servers.extend(addresses.into_iter().map(|(address, name)| {
+                let same = known
+                    .iter()
+                    .find(|known| known.is_at(&address, name) && self.keeps(known, server.weight));
+                match same {
                     Some(same) => Arc::clone(same),
                     None => Arc::new(self.server(address, name, server.weight)),
-                });
-            }
+                }
+            }));
         }
         self.turns.store(Arc::new(Turns::new(servers)));
-    }
-
-    fn addresses<'a>(
-        &self,
-        server: &'a config::UpstreamServer,
-        known: &[&Arc<Server>],
-        resolved: impl Fn(&str) -> Option<Vec<IpAddr>>,
-    ) -> Vec<(Address, Option<(&'a str, u16)>)> {
-        match &server.address {
-            ServerAddress::Ip(address) => vec![(Address::Tcp(*address), None)],
-            ServerAddress::Unix(path) => vec![(Address::Unix(path.clone()), None)],
-            ServerAddress::Name(name, port) => match resolved(name) {
-                Some(addresses) => {
-                    let with_port = |ip| Address::Tcp(SocketAddr::new(ip, *port));
-                    let named = |ip| (with_port(ip), Some((name.as_str(), *port)));
-                    addresses.into_iter().map(named).collect()
-                }
-                None => {
-                    let same = known.iter().filter(|known| known.is_named(Some((name, *port))));
-                    let mut addresses: Vec<_> = same.map(|known| known.address.clone()).collect();
-                    addresses.dedup();
-                    addresses
-                        .into_iter()
-                        .map(|address| (address, Some((name.as_str(), *port))))
-                        .collect()
-                }
-            },
-        }
     }
 
     fn server(&self, address: Address, name: Option<(&str, u16)>, weight: u32) -> Server {
@@ -232,7 +203,39 @@ impl Upstream {
     }
 }
 
+/// The addresses of a server of the config: its own, or what its name stands for, as far as that is known.
+fn addresses<'a>(
+    server: &'a config::UpstreamServer,
+    known: &[&Arc<Server>],
+    resolved: impl Fn(&str) -> Option<Vec<IpAddr>>,
+) -> Vec<(Address, Option<(&'a str, u16)>)> {
+    match &server.address {
+        ServerAddress::Ip(address) => vec![(Address::Tcp(*address), None)],
+        ServerAddress::Unix(path) => vec![(Address::Unix(path.clone()), None)],
+        ServerAddress::Name(name, port) => match resolved(name) {
+            Some(addresses) => {
+                let with_port = |ip| Address::Tcp(SocketAddr::new(ip, *port));
+                let named = |ip| (with_port(ip), Some((name.as_str(), *port)));
+                addresses.into_iter().map(named).collect()
+            }
+            None => {
+                let same = known.iter().filter(|known| known.is_named(Some((name, *port))));
+                let mut addresses: Vec<_> = same.map(|known| known.address.clone()).collect();
+                addresses.dedup();
+                addresses
+                    .into_iter()
+                    .map(|address| (address, Some((name.as_str(), *port))))
+                    .collect()
+            }
+        },
+    }
+}
+
 impl Server {
+    fn is_at(&self, address: &Address, name: Option<(&str, u16)>) -> bool {
+        self.address == *address && self.is_named(name)
+    }
+
     fn is_named(&self, name: Option<(&str, u16)>) -> bool {
         let own = matches!(self.address, Address::Tcp(_)).then_some(&self.host);
         match name {

@@ -17,6 +17,7 @@ pub(crate) struct Pools {
 #[derive(Default)]
 struct Pool {
     /// Idle HTTP/1.1 connections; the last one used is the first to be used again.
+    #[expect(clippy::vec_box, reason = "it moves between pool and request, and is large")]
     http1: Vec<Box<Http1>>,
     /// HTTP/2 connections, each with many requests at once.
     http2: Vec<Http2>,
