@@ -342,6 +342,22 @@ async fn the_next_process_takes_over_without_a_lost_request() {
 }
 
 #[tokio::test]
+async fn a_websocket_outlives_the_hand_over_by_its_time() {
+    let origin = ByHand::start().await;
+    let config = format!("drain = {{ upgraded = \"500ms\" }}\n{}", all_to(&[origin.address]));
+    let mut old = Gateway::start_as(&upgradable(&config)).await;
+    let (mut client, mut server) = websocket(&old, &origin).await;
+    old.write_config(&settled(&old, &upgradable(&config)));
+    let next = old.upgrade().await;
+    client.send_bytes(b"\x81\x82\0\0\0\0hi").await;
+    assert_eq!(server.read_exactly(8).await, b"\x81\x82\0\0\0\0hi", "still there");
+    let (_client, _server) = websocket(&next, &origin).await;
+    assert_eq!(client.rest().await, b"\x88\x02\x03\xe9");
+    drop(client);
+    assert_eq!(old.ended().await, Some(0));
+}
+
+#[tokio::test]
 async fn an_upgrade_that_fails_leaves_the_running_process_alone() {
     let mut gateway =
         Gateway::start_as(&upgradable("[[routes]]\npath = \"/\"\nrespond = { body = \"old\" }\n"))

@@ -268,6 +268,30 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
 }
 
 #[tokio::test]
+async fn behind_a_load_balancer_each_client_has_its_own_connections() {
+    let origin = Origin::start().await;
+    let listener = rig::gateway::LISTENER.to_owned() + "proxy-protocol = true\n";
+    let config = format!(
+        "trusted-proxies = [\"127.0.0.1\"]\n{listener}{}[limits]\nconnections-per-client = 1\n{}",
+        rig::gateway::ADMIN,
+        all_to(&[origin.address])
+    );
+    let gateway = Gateway::start_as(&config).await;
+    let mut kept = Vec::new();
+    for (source, let_in) in [("192.0.2.1", true), ("192.0.2.2", true), ("192.0.2.1", false)] {
+        let mut client = gateway.connect().await;
+        client.send(&format!("PROXY TCP4 {source} 10.0.0.1 1 2\r\n{GOOD}")).await;
+        if let_in {
+            assert_eq!(client.reply().await.status, 200, "{source}");
+            kept.push(client);
+        } else {
+            assert!(client.is_closed().await, "{source}");
+        }
+    }
+    assert_eq!(refusals(&gateway, "connections-per-client").await, 1.0);
+}
+
+#[tokio::test]
 async fn the_last_request_of_a_connection_is_told_so() {
     let origin = Origin::start().await;
     let gateway = limited(&origin, "requests-per-connection = 3").await;
