@@ -432,3 +432,19 @@ async fn a_bad_chunk_never_puts_a_second_reply_into_a_response() {
     }
     assert_eq!(gateway.metric(&refusals("chunk-size")).await, 2.0);
 }
+
+#[tokio::test]
+async fn a_request_may_begin_like_http_2_does() {
+    let origin = Origin::start().await;
+    let gateway = Gateway::start(&all_to(&[origin.address])).await;
+    for (start, rest) in [("P", "OST"), ("PR", "OPFIND"), ("PRI", "NT"), ("PRI ", "/")] {
+        let mut client = gateway.connect().await;
+        client.send(start).await;
+        // Long enough to arrive alone; if it does not, nothing is proven, but nothing fails.
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        let target = if rest == "/" { "" } else { " /" };
+        client.send(&format!("{rest}{target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let line = format!("{start}{rest}{target} HTTP/1.1");
+        assert_eq!(client.reply().await.text(), line);
+    }
+}

@@ -664,3 +664,47 @@ async fn a_slow_upload_is_not_taken_for_a_slow_server() {
     }
     assert_eq!(client.reply().await.status, 200);
 }
+
+#[tokio::test]
+async fn a_server_that_hangs_up_within_the_body_is_the_one_to_blame() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    let mut client = gateway.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nstart").await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    drop(server);
+    assert_eq!(failure(&client.reply().await), is(502, "upstream-broken"));
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn what_a_server_said_before_it_hung_up_is_passed_on() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    for round in 0..20 {
+        let client = gateway.connect().await;
+        let (mut reading, mut writing) = client.stream.into_split();
+        // As much as fits: the server's side is never read, so closing it resets the connection.
+        let upload = tokio::spawn(async move {
+            let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n";
+            let piece = vec![b'x'; 100_000];
+            let mut sent = writing.write_all(head).await.is_ok();
+            for _ in 0..90 {
+                sent = sent && writing.write_all(&piece).await.is_ok();
+            }
+        });
+        let mut server = origin.accept().await;
+        server.head().await;
+        server.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmuch").await;
+        drop(server);
+        let mut text = Vec::new();
+        drop(soon("the reply", reading.read_to_end(&mut text)).await);
+        let text = String::from_utf8_lossy(&text);
+        assert!(
+            text.starts_with("HTTP/1.1 413 ") && text.ends_with("much"),
+            "round {round}: {text}"
+        );
+        soon("the upload to end", upload).await.unwrap();
+    }
+}

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use super::Server;
 use super::gate::Gate;
 use super::request_body::RequestBody;
+use super::to_server::ToServer;
 use crate::socket::Socket;
 
 /// Both halves of a connection. Nobody but its user polls it: in the pool it rests without a task.
 pub(crate) struct Http1 {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<Socket>, RequestBody>,
+    connection: Connection<TokioIo<ToServer>, RequestBody>,
     ended: bool,
     gate: Arc<Gate>,
     waker: Waker,
@@ -59,7 +60,7 @@ impl Http1 {
     pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Box<Self>> {
         let (sender, connection) = Builder::new()
             .max_buf_size(BUFFER_MAX)
-            .handshake::<_, RequestBody>(TokioIo::new(socket))
+            .handshake::<_, RequestBody>(TokioIo::new(ToServer::new(socket)))
             .await?;
         let gate = Arc::new(Gate::default());
         let waker = Waker::from(Arc::clone(&gate));
@@ -155,6 +156,6 @@ impl Http1 {
             poll_fn(|cx| Pin::new(&mut self.connection).poll(cx)).await?;
         }
         let parts = self.connection.into_parts();
-        Ok((parts.io.into_inner(), parts.read_buf))
+        Ok((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 }

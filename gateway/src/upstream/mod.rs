@@ -24,6 +24,7 @@ pub(crate) mod request_body;
 pub(crate) mod resolve;
 pub(crate) mod response_body;
 mod tls;
+mod to_server;
 
 pub(crate) use balance::Turns;
 pub(crate) use call::{CallError, Called, Caller, Held, call};
