@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::source::Place;
 
-/// An index into [`Config::upstreams`].
+/// An index into [`Config::upstreams`](super::Config::upstreams).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamId(pub usize);
 

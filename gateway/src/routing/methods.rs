@@ -30,7 +30,7 @@ pub struct Methods {
     any: bool,
 }
 
-/// The method of a request with its place among [`KNOWN`], which is looked up once per request.
+/// The method of a request with its place among the known ones, which is looked up once per request.
 #[derive(Clone, Copy, Debug)]
 pub struct AskedMethod<'a> {
     method: &'a Method,
