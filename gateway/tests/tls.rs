@@ -117,7 +117,11 @@ async fn a_handshake_has_a_deadline() {
         client.send_bytes(begun).await;
         assert!(client.is_closed().await);
     }
-    assert_eq!(gateway.metric("gateway_refusals_total{reason=\"tls-timeout\"}").await, 2.0);
+    rig::until("both refusals to be counted", || async {
+        let refused = gateway.metric("gateway_refusals_total{reason=\"tls-timeout\"}").await;
+        (refused == 2.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -129,7 +133,12 @@ async fn plain_text_on_a_port_of_tls_is_closed_without_an_answer_in_http() {
     client.send(GET).await;
     let told = client.rest().await;
     assert!(!told.starts_with(b"HTTP"), "{told:?}");
-    assert_eq!(gateway.metric("gateway_refusals_total{reason=\"tls-handshake\"}").await, 1.0);
+    // Counted right after the close that the client saw.
+    rig::until("the refusal to be counted", || async {
+        let refused = gateway.metric("gateway_refusals_total{reason=\"tls-handshake\"}").await;
+        (refused == 1.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
