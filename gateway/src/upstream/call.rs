@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::connect::{self, ConnectError};
 use super::http1::SendError;
 use super::http2::{Http2, Stream};
+use super::pool::Turn;
 use super::request_body::{BodyError, Fate, RequestBody};
 use super::{Http1, InFlight, Pools, Server, Upstream};
 use crate::config::Protocol;
@@ -180,16 +181,16 @@ async fn attempt_http2(
     server: &Arc<Server>,
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<Called, CallError> {
-    let http2 = match caller.pools.http2(server.id) {
-        Some(http2) => {
+    let http2 = match caller.pools.http2(server.id).await {
+        Turn::Shared(http2) => {
             caller.upstream.metrics.reused();
             http2
         }
-        None => {
+        Turn::Open(opening) => {
             let socket = open(caller, server).await?;
-            let shaken = Http2::handshake(socket, Arc::clone(server)).await;
-            let http2 = shaken.map_err(CallError::Broken)?;
+            let http2 = Http2::handshake(socket, Arc::clone(server)).await?;
             caller.pools.share_http2(server.id, http2.clone());
+            opening.succeeded();
             http2
         }
     };
@@ -217,9 +218,9 @@ async fn open(
 ) -> Result<crate::socket::Socket, CallError> {
     let connecting = connect::connect(server);
     let connected = match caller.deadline {
-        Some(deadline) => within(caller.timer, deadline, connecting)
-            .await
-            .map_err(|_| CallError::Deadline)?,
+        Some(deadline) => {
+            within(caller.timer, deadline, connecting).await.map_err(|_| CallError::Deadline)?
+        }
         None => connecting.await,
     };
     match connected {

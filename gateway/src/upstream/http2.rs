@@ -1,7 +1,8 @@
 //! An HTTP/2 connection to a server: shared by the requests of one worker, driven by a task of its own.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,9 +10,12 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Server;
+use super::call::CallError;
+use super::connect::ConnectError;
+use super::heard::{Ear, Heard};
 use super::http1::SendError;
 use super::request_body::RequestBody;
 use crate::socket::Socket;
@@ -38,6 +42,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
 pub(super) struct Http2 {
     sender: SendRequest<RequestBody>,
     streams: Rc<Cell<usize>>,
+    /// Streams the server allows at once.
+    allowed: Rc<Cell<usize>>,
     last_used: Rc<Cell<Instant>>,
     server: Arc<Server>,
 }
@@ -54,20 +60,40 @@ impl Drop for Stream {
 }
 
 impl Http2 {
-    pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Self> {
+    /// Opens a connection, and waits for the server's settings: before them nobody knows how many streams it allows,
+    /// and what is sent beyond that waits for the others to end.
+    pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> Result<Self, CallError> {
+        let ear = Rc::new(Ear::default());
+        let heard = Heard { socket, ear: Rc::clone(&ear) };
         let (sender, connection) = Builder::new(OnWorker)
             .timer(TokioTimer::new())
+            .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(std::time::Duration::from_secs(20))
-            .handshake::<_, RequestBody>(TokioIo::new(socket))
-            .await?;
+            .handshake::<_, RequestBody>(TokioIo::new(heard))
+            .await
+            .map_err(CallError::Broken)?;
+        let is_settled = async {
+            while connection.current_max_send_streams() == 0 && !ear.ended.get() {
+                ear.news.notified().await;
+            }
+        };
+        timeout(server.connect_timeout, is_settled).await.map_err(|_| ConnectError::TimedOut)?;
+        let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+        let told = Rc::clone(&allowed);
         tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
             // What breaks the connection is told to each of its requests.
-            drop(connection.await);
+            let ended = poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                told.set(connection.current_max_send_streams());
+                polled
+            });
+            drop(ended.await);
         });
         let last_used = Rc::new(Cell::new(Instant::now()));
-        Ok(Self { sender, streams: Rc::default(), last_used, server })
+        Ok(Self { sender, streams: Rc::default(), allowed, last_used, server })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -75,7 +101,7 @@ impl Http2 {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.streams.get() < STREAMS_MAX
+        self.streams.get() < STREAMS_MAX.min(self.allowed.get())
     }
 
     pub(super) fn is_stale(&self, now: Instant) -> bool {

@@ -17,6 +17,7 @@ mod balance;
 mod call;
 mod connect;
 mod gate;
+mod heard;
 mod http1;
 mod http2;
 mod pool;

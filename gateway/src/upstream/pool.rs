@@ -1,8 +1,10 @@
 //! The connections a worker keeps to servers. One worker, one pool: no lock, and a connection never changes threads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::http1::Http1;
@@ -12,6 +14,47 @@ use super::http2::Http2;
 #[derive(Default)]
 pub(crate) struct Pools {
     servers: RefCell<BTreeMap<u64, Pool>>,
+    /// HTTP/2 connections that are being opened: one at a time for each server, whoever else needs one waits for it.
+    opening: Rc<RefCell<BTreeMap<u64, Rc<Pending>>>>,
+}
+
+/// A connection that is being opened.
+struct Pending {
+    failed: Cell<bool>,
+    over: Notify,
+}
+
+/// What there is for a request over HTTP/2.
+pub(super) enum Turn {
+    /// A connection with room.
+    Shared(Http2),
+    /// None; it is up to this request to open one.
+    Open(Opening),
+}
+
+/// The right to open a connection; whoever waits goes on when it is dropped.
+pub(super) struct Opening {
+    server: u64,
+    pending: Option<Rc<Pending>>,
+    opening: Rc<RefCell<BTreeMap<u64, Rc<Pending>>>>,
+}
+
+impl Opening {
+    /// The connection is in the pool.
+    pub(super) fn succeeded(self) {
+        if let Some(pending) = &self.pending {
+            pending.failed.set(false);
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.opening.borrow_mut().remove(&self.server);
+            pending.over.notify_waiters();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -48,8 +91,28 @@ impl Pools {
         }
     }
 
-    /// An HTTP/2 connection with room for one more stream.
-    pub(super) fn http2(&self, server: u64) -> Option<Http2> {
+    /// An HTTP/2 connection with room for one more stream, or the right to open one.
+    pub(super) async fn http2(&self, server: u64) -> Turn {
+        loop {
+            if let Some(http2) = self.shared_http2(server) {
+                return Turn::Shared(http2);
+            }
+            let others = self.opening.borrow().get(&server).cloned();
+            let opening = Rc::clone(&self.opening);
+            let Some(others) = others else {
+                let pending = Rc::new(Pending { failed: Cell::new(true), over: Notify::new() });
+                self.opening.borrow_mut().insert(server, Rc::clone(&pending));
+                return Turn::Open(Opening { server, pending: Some(pending), opening });
+            };
+            others.over.notified().await;
+            if others.failed.get() {
+                // Not one after the other: each would wait for the failures of all before it.
+                return Turn::Open(Opening { server, pending: None, opening });
+            }
+        }
+    }
+
+    fn shared_http2(&self, server: u64) -> Option<Http2> {
         let mut servers = self.servers.borrow_mut();
         let pool = servers.get_mut(&server)?;
         pool.http2.retain(|http2| !http2.is_closed());
