@@ -933,12 +933,8 @@ enum Outcome {
 /// Nothing is waited for this long unless it never comes.
 const NEVER: Duration = Duration::from_secs(1);
 
-async fn run(gateway: &Gateway, case: &Case) -> Outcome {
-    let mut peer = match case.steps.first() {
-        Some(Step::Silent) => Peer::silent(gateway.address()).await,
-        _ => Peer::connect(gateway.address()).await,
-    };
-    for step in &case.steps {
+async fn take(peer: &mut Peer, steps: &[Step]) {
+    for step in steps {
         match step {
             Step::Silent => {}
             Step::Send(bytes) => peer.send(bytes).await,
@@ -949,6 +945,14 @@ async fn run(gateway: &Gateway, case: &Case) -> Outcome {
             Step::AwaitStreamEnd => drop(peer.until(Frame::ends_stream).await),
         }
     }
+}
+
+async fn run(gateway: &Gateway, case: &Case) -> Outcome {
+    let mut peer = match case.steps.first() {
+        Some(Step::Silent) => Peer::silent(gateway.address()).await,
+        _ => Peer::connect(gateway.address()).await,
+    };
+    take(&mut peer, &case.steps).await;
     if matches!(case.expect, Expect::Closed) {
         let ended = tokio::time::timeout(NEVER, peer.end()).await.is_ok();
         return if ended { Outcome::AsExpected } else { Outcome::Otherwise("no close".to_owned()) };

@@ -1,6 +1,8 @@
 //! Ordinary and extraordinary HTTP/2 traffic: streams, bodies, trailers, limits, and how a connection ends.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::excessive_nesting, reason = "a server of a test stands where its test does")]
+#![allow(clippy::print_stdout, reason = "the figures are what one wants to read")]
 
 mod rig;
 
@@ -182,8 +184,10 @@ async fn split_cookies_are_joined_and_the_authority_becomes_the_host() {
     assert_eq!(seen.line(), "GET / HTTP/1.1");
 }
 
+type Fields = &'static [(&'static str, &'static str)];
+
 /// Fields of one request each, and what they are answered with. 0: a stream error.
-const REQUESTS: &[(&str, &[(&str, &str)], u16)] = &[
+const REQUESTS: &[(&str, Fields, u16)] = &[
     ("a plain request", &[(":authority", "a.example")], 200),
     ("Host beside the same :authority", &[(":authority", "a.example"), ("host", "a.example")], 200),
     ("Host in place of :authority", &[("host", "a.example")], 200),
