@@ -248,3 +248,33 @@ fn every_plugin_is_named() {
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }
 }
+
+/// The words in quotes that look like a reason: small letters and dashes.
+fn quoted_words(source: &str) -> Vec<String> {
+    let is_word = |word: &&str| {
+        word.contains('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+    };
+    source.split('"').skip(1).step_by(2).filter(is_word).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_reason_stands_in_the_manual() {
+    let manual = fs::read_to_string(root().join("docs/operate.md")).unwrap();
+    // What is quoted in these files and no reason.
+    let others = ["grpc-status", "grpc-message"];
+    for file in [
+        "refusal.rs",
+        "reply.rs",
+        "limits.rs",
+        "routing/path.rs",
+        "upstream/response_body.rs",
+        "server/workers.rs",
+    ] {
+        let source = fs::read_to_string(root().join("gateway/src").join(file)).unwrap();
+        let before_tests = source.split("#[cfg(test)]").next().unwrap();
+        for word in quoted_words(before_tests) {
+            let known = others.contains(&word.as_str()) || manual.contains(&format!("`{word}`"));
+            assert!(known, "{file} has the reason {word:?}, docs/operate.md has not");
+        }
+    }
+}
