@@ -63,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) drain: Notify,
     /// Connections of this worker.
     pub(crate) open: Cell<usize>,
+    /// Connections that have come to rest and given their buffers back since housekeeping last looked.
+    pub(crate) rested: Cell<usize>,
 }
 
 /// A snapshot as one worker holds it: its requests count references without touching memory that others write.
@@ -82,7 +84,16 @@ impl Worker {
         let log = process.log.worker();
         let pools = Rc::default();
         let draining = Cell::new(false);
-        Self { process, current, pools, log, draining, drain: Notify::new(), open: Cell::new(0) }
+        Self {
+            process,
+            current,
+            pools,
+            log,
+            draining,
+            drain: Notify::new(),
+            open: Cell::new(0),
+            rested: Cell::new(0),
+        }
     }
 
     /// The snapshot for a request that begins now.

@@ -26,8 +26,9 @@ pub(crate) struct Settings {
     /// Bytes that one may take.
     #[arg(long, default_value_t = 8_192)]
     most_bytes: u64,
-    /// Seconds to wait before the memory is read again.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=600))]
+    /// Seconds to wait before the memory is read again; an allocator returns memory to the system some seconds after
+    /// it was freed.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=600))]
     settle: u64,
 }
 

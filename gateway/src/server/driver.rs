@@ -144,7 +144,10 @@ async fn speak_http1(
     let parts = hyper.into_parts();
     let (mut socket, held) = parts.io.into_inner().into_parts();
     match ended {
-        Ended::Quiet => Some(socket),
+        Ended::Quiet => {
+            connection.worker.rested.set(connection.worker.rested.get() + 1);
+            Some(socket)
+        }
         Ended::Refused(refusal) => {
             refuse(&mut socket, connection, refusal).await;
             None

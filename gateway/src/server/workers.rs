@@ -28,6 +28,10 @@ use crate::worker::{Process, Worker};
 
 /// How often a worker sweeps its pools and flushes its log.
 const TICK: Duration = Duration::from_millis(500);
+/// For how many ticks after connections came to rest the allocator is called, so that it returns their memory.
+const RETURNING: u32 = 8;
+/// More than the allocator keeps in a page of small blocks; never touched, so it takes no memory.
+const LARGE: usize = 1 << 20;
 /// After a failed accept (too many open files), so that it is not tried in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a draining worker looks whether it is empty.
@@ -149,13 +153,27 @@ async fn live(
 
 async fn housekeeping(worker: Rc<Worker>) {
     let mut tick = interval(TICK);
+    let mut returning = 0;
     loop {
         let now = tick.tick().await;
         worker.pools.sweep(now);
         worker.log.flush_if_older(now);
         // A worker without requests must not keep an old snapshot alive.
         drop(worker.current());
+        if worker.rested.take() > 0 {
+            returning = RETURNING;
+        }
+        if returning > 0 {
+            returning -= 1;
+            return_memory();
+        }
     }
+}
+
+/// mimalloc gives memory back to the system some time after it was freed, but only when it is asked for something: a
+/// worker whose connections all rest asks for nothing.
+fn return_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 async fn accept(worker: Rc<Worker>, acceptor: Acceptor, gates: Arc<[Gate]>, position: usize) {
