@@ -12,34 +12,34 @@
 //!   6 finish    headers out, metrics, access log                                forward.rs, finish.rs, observe/
 //! ```
 //!
-//! An error anywhere becomes a reply in one place, `reply.rs`. Modules use those after them, and are to be read in this
-//! order.
+//! An error anywhere becomes a reply in one place, `reply.rs`. Modules lean on those after them; they are to be read in
+//! this order.
 
-pub mod admin;
-mod ask;
-mod body;
-mod certificates;
-mod chain;
-mod change;
 pub mod cli;
-mod client;
-pub mod config;
-mod connection;
-mod deadline;
-mod finish;
-mod forward;
-mod limits;
-pub mod observe;
-mod proxy;
-mod refusal;
-mod reply;
-pub mod routing;
 pub mod server;
-pub mod snapshot;
+pub mod admin;
+mod proxy;
+mod ask;
+mod target;
+mod change;
+mod timing;
+mod reply;
+mod forward;
+mod chain;
+mod body;
+mod finish;
+mod connection;
+mod worker;
+mod limits;
+mod client;
+mod deadline;
 mod socket;
+mod refusal;
 mod strict_http2;
 mod syntax;
-mod target;
-mod timing;
 mod upstream;
-mod worker;
+pub mod snapshot;
+mod certificates;
+pub mod routing;
+pub mod observe;
+pub mod config;
