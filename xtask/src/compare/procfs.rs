@@ -11,19 +11,23 @@ struct Stat {
 
 /// CPU ticks (user and system, ended children included) of `pid` and everything below it.
 pub(super) fn cpu_ticks(pid: u32) -> Result<u64, String> {
-    family(pid)?.iter().map(|&member| Ok(stat(member)?.ticks)).sum()
+    let below = family(pid)?.into_iter().filter(|&member| member != pid);
+    let of_children: u64 = below.filter_map(|child| Some(stat(child).ok()?.ticks)).sum();
+    Ok(stat(pid)?.ticks + of_children)
 }
 
-/// Resident memory of `pid` and everything below it, in KiB; pages they share count in each.
+/// Resident memory of `pid` and everything below it, in KiB; pages they share count in each. A child that has just
+/// ended holds none.
 pub(super) fn resident_kib(pid: u32) -> Result<u64, String> {
-    family(pid)?
-        .iter()
-        .map(|member| {
-            let path = format!("/proc/{member}/status");
-            let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-            parse_resident(&text).ok_or_else(|| format!("{path}: no VmRSS"))
-        })
-        .sum()
+    let below = family(pid)?.into_iter().filter(|&member| member != pid);
+    let of_children: u64 = below.filter_map(|child| resident_of(child).ok()).sum();
+    Ok(resident_of(pid)? + of_children)
+}
+
+fn resident_of(pid: u32) -> Result<u64, String> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    parse_resident(&text).ok_or_else(|| format!("{path}: no VmRSS"))
 }
 
 /// Clock ticks in a second, as `getconf` says.
