@@ -99,7 +99,7 @@ impl Visit<'_> {
                 finish.asked = Some(Asked { upstream: index, server, time, retries });
                 if called.response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     let idle = upstream.config.timeout.idle;
-                    return self.switch(called, upgrade.map(|_| idle), finish).await;
+                    return Box::pin(self.switch(called, upgrade.map(|_| idle), finish)).await;
                 }
                 let limits = ResponseLimits {
                     timer,

@@ -138,7 +138,8 @@ impl Visit<'_> {
         if asking.route.chain.is_empty() {
             self.serve(parts, None, asking, finish).await
         } else {
-            self.pass_chain(take(parts), asking, finish).await
+            // Boxed, so that routes without plugins do not carry its state.
+            Box::pin(self.pass_chain(take(parts), asking, finish)).await
         }
     }
 

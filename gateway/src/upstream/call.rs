@@ -106,7 +106,8 @@ pub(crate) async fn call(
         drop(turns);
         let attempted = match server.protocol {
             Protocol::Http1 => attempt_http1(&mut caller, &server, &mut request).await,
-            Protocol::Http2 => attempt_http2(&mut caller, &server, &mut request).await,
+            // Boxed, like all that is rare: the state and the code of the usual request stay small.
+            Protocol::Http2 => Box::pin(attempt_http2(&mut caller, &server, &mut request)).await,
         };
         match attempted {
             Ok(mut called) => {
@@ -152,10 +153,7 @@ async fn attempt_http1(
             caller.upstream.metrics.reused();
             http1
         }
-        None => {
-            let socket = open(caller, server).await?;
-            Http1::handshake(socket, Arc::clone(server)).await.map_err(CallError::Broken)?
-        }
+        None => Box::pin(open_http1(caller, server)).await?,
     };
     let sent_at = if reused { caller.now } else { Instant::now() };
     let taken = take(caller, server, request)?;
@@ -174,6 +172,14 @@ async fn attempt_http1(
             Err(broken(error))
         }
     }
+}
+
+async fn open_http1(
+    caller: &mut Caller<'_>,
+    server: &Arc<Server>,
+) -> Result<Box<Http1>, CallError> {
+    let socket = open(caller, server).await?;
+    Http1::handshake(socket, Arc::clone(server)).await.map_err(CallError::Broken)
 }
 
 async fn attempt_http2(
