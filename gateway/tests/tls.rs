@@ -314,3 +314,27 @@ async fn a_response_that_was_cut_is_not_taken_for_whole() {
         assert_eq!(told.ends_with("\r\n0\r\n\r\n"), is_whole, "{after:?}: {told}");
     }
 }
+
+#[tokio::test]
+async fn tls_that_cannot_be_spoken_is_refused_and_never_becomes_plain_text() {
+    for (server, told) in [
+        ("unix:/tmp/none.sock", "TLS is not spoken over the Unix socket /tmp/none.sock"),
+        ("-odd-.example:443", "\"-odd-.example\" is no name that a certificate can have"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n[upstreams.a]\nservers = [\"{server}\"]\n\
+             tls = {{ dangerous-no-verify = true }}\n[[routes]]\npath = \"/\"\nupstream = \"a\"\n"
+        );
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, config).unwrap();
+        let check = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["check", "--config"])
+            .arg(&path)
+            .output();
+        let output = check.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{server}: {said}");
+        assert!(said.contains(told), "{server}: {said}");
+    }
+}

@@ -92,6 +92,7 @@ impl Upstream {
         if let Some(previous) = previous.filter(|previous| previous.is_set_like(config)) {
             return Ok(Arc::clone(previous));
         }
+        tls::check_names(config)?;
         let tls = match &config.tls {
             None => TlsSource::Off,
             Some(tls) => TlsSource::On(tls::client_config(tls, config)?),
@@ -143,8 +144,8 @@ impl Upstream {
         let tls = match &self.tls {
             TlsSource::Off => None,
             TlsSource::On(config) => {
-                tls::server_name(&self.config, name.map(|(name, _)| name), &address)
-                    .map(|name| ClientTls { config: Arc::clone(config), name })
+                let name = tls::server_name(&self.config, name.map(|(name, _)| name), &address);
+                Some(ClientTls { config: Arc::clone(config), name })
             }
         };
         Server {

@@ -1,5 +1,6 @@
 //! TLS to servers: whom to believe, and the name to ask for.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Address;
-use crate::config::{self, Problem, Protocol, UpstreamTls};
+use crate::config::{self, Problem, Protocol, ServerAddress, UpstreamTls};
 
 /// The settings of `tls` of an upstream, ready to use.
 pub(super) fn client_config(
@@ -61,18 +62,41 @@ fn roots(tls: &UpstreamTls) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// The name in SNI and certificate: the configured one, the server's own, or its address.
+/// The name in SNI and certificate: the configured one, the server's own, or its address. What cannot be named is
+/// refused by [`check_names`]; should it come here, its address stands in, so that nothing is ever sent in the clear.
 pub(super) fn server_name(
     upstream: &config::Upstream,
     name: Option<&str>,
     address: &Address,
-) -> Option<ServerName<'static>> {
+) -> ServerName<'static> {
     let configured = upstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-    match (configured.or(name), address) {
-        (Some(name), _) => ServerName::try_from(name.to_owned()).ok(),
-        (None, Address::Tcp(address)) => Some(ServerName::from(address.ip())),
-        (None, Address::Unix(_)) => ServerName::try_from("localhost").ok(),
+    let named = configured.or(name).and_then(|name| ServerName::try_from(name.to_owned()).ok());
+    named.unwrap_or_else(|| match address {
+        Address::Tcp(address) => ServerName::from(address.ip()),
+        Address::Unix(_) => ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    })
+}
+
+/// Refuses servers to which TLS cannot be spoken, instead of speaking plain text to them.
+pub(super) fn check_names(upstream: &config::Upstream) -> Result<(), Problem> {
+    let Some(tls) = &upstream.tls else { return Ok(()) };
+    for server in &upstream.servers {
+        match &server.address {
+            ServerAddress::Unix(path) => {
+                let what = format!("TLS is not spoken over the Unix socket {}", path.display());
+                return Err(Problem::at(upstream.place, what)
+                    .help("leave out `tls`, or give an address or a name with a port"));
+            }
+            ServerAddress::Name(name, _)
+                if tls.server_name.is_none() && ServerName::try_from(name.as_str()).is_err() =>
+            {
+                let what = format!("{name:?} is no name that a certificate can have");
+                return Err(Problem::at(upstream.place, what).help("give `tls.server-name`"));
+            }
+            ServerAddress::Name(..) | ServerAddress::Ip(_) => {}
+        }
     }
+    Ok(())
 }
 
 /// `dangerous-no-verify`: believes any certificate, but still checks that the server has its key.
