@@ -2,24 +2,23 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode, Version, header, request};
+use http::{StatusCode, Version, header, request, response};
 use http_body::Body as _;
 use plugins::Exchange;
 use tokio::time::Instant;
 
 use crate::body::Payload;
 use crate::config::{self, Action};
-use crate::connection::{Tunnel, Upgraded};
+use crate::connection::Tunnel;
 use crate::finish::{Asked, Finish};
 use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
 use crate::upstream::request_body::{BodyLimits, RequestBody};
 use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
-use crate::upstream::{CallError, Called, Caller, call};
+use crate::upstream::{CallFailure, Called, Caller, call};
 
 impl Visit<'_> {
     pub(crate) fn request_body(
@@ -76,10 +75,6 @@ impl Visit<'_> {
         if matches!(body, RequestBody::Whole(_)) {
             parts.headers.remove(header::CONTENT_LENGTH);
         }
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = std::mem::take(&mut parts.uri);
-        *request.headers_mut() = std::mem::take(&mut parts.headers);
         // Plugins take their time; without them the head has just arrived.
         let now = if asking.route.chain.is_empty() { finish.started } else { Instant::now() };
         let mut timer = self.connection.timer(self.version);
@@ -90,66 +85,62 @@ impl Visit<'_> {
             deadline: asking.deadline,
             now,
         };
-        match call(caller, request).await {
+        match call(caller, parts, body).await {
             Ok(called) => {
+                let Called { head, source, server, retries, sent_at } = called;
                 let arrived = Instant::now();
-                let time = Some(arrived.saturating_duration_since(called.sent_at));
-                let server = Some(Arc::clone(&called.server));
-                let retries = called.retries;
-                finish.asked = Some(Asked { upstream: index, server, time, retries });
-                if called.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    let idle = upstream.config.timeout.idle;
-                    return Box::pin(self.switch(called, upgrade.map(|_| idle), finish)).await;
+                let time = Some(arrived.saturating_duration_since(sent_at));
+                finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
+                let idle = upstream.config.timeout.idle;
+                if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return self.switch(head, source, upgrade.map(|_| idle), finish);
                 }
-                let limits = ResponseLimits {
-                    timer,
-                    idle: upstream.config.timeout.idle,
-                    deadline: asking.deadline,
-                    arrived,
-                };
-                Ok(self.respond(called, limits, finish))
+                let limits = ResponseLimits { timer, idle, deadline: asking.deadline, arrived };
+                Ok(self.respond(head, source, limits, finish))
             }
             Err(failed) => {
-                let (server, retries) = (failed.server, failed.retries);
+                let CallFailure { error, server, retries } = failed;
                 finish.asked = Some(Asked { upstream: index, server, time: None, retries });
-                Err(Failure::Call(failed.error))
+                Err(Failure::Call(error))
             }
         }
     }
 
-    fn respond(&self, called: Called, limits: ResponseLimits, finish: &mut Finish) -> Answer {
-        let (mut head, incoming) = called.response.into_parts();
+    fn respond(
+        &self,
+        mut head: response::Parts,
+        source: Source,
+        limits: ResponseLimits,
+        finish: &mut Finish,
+    ) -> Answer {
         forward::strip_response(&mut head.headers);
         finish.answer(head.status, "ok");
-        let pools = Rc::clone(&self.connection.worker.pools);
-        let source = Source { incoming, http1: called.http1, held: called.held };
-        (head, Payload::Upstream(ResponseBody::new(source, pools, limits)))
+        let body = ResponseBody::new(source, &self.connection.worker.pools, limits);
+        (head, Payload::Upstream(body))
     }
 
     /// 101: both connections leave HTTP once the head has gone out. `asked` is how long they may then be silent, if the
     /// client asked for it.
-    async fn switch(
+    fn switch(
         &self,
-        called: Called,
+        mut head: response::Parts,
+        source: Source,
         asked: Option<Duration>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
-        let (mut head, _) = called.response.into_parts();
         let protocol = head.headers.get(header::UPGRADE).cloned();
-        let (Some(http1), Some(protocol), Some(idle)) = (called.http1, protocol, asked) else {
+        let (Source::Http1(http1), Some(protocol), Some(idle)) = (source, protocol, asked) else {
             // A server that switches without being asked, or does not say to what.
             return Err(Failure::ResponseBroken);
         };
-        let upgraded = http1.into_upgraded().await;
-        let (server, first) = upgraded.map_err(|error| Failure::Call(CallError::Broken(error)))?;
+        let (server, first) = http1.into_switched();
         forward::strip_response(&mut head.headers);
         let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         forward::set_upgrade(&mut head.headers, protocol);
         finish.answer(head.status, "upgraded");
         finish.complete = true;
-        let tunnel = Tunnel { server, first, finish: None, held: called.held, websocket, idle };
+        let tunnel = Tunnel { server, first, finish: None, websocket, idle };
         *self.connection.tunnel.borrow_mut() = Some(tunnel);
-        self.connection.link.decided.set(Some(Upgraded::Yes));
         Ok((head, Payload::Empty))
     }
 }

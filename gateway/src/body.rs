@@ -1,4 +1,4 @@
-//! The body of a response as the client's side of hyper takes it; its end is the end of the request.
+//! The body of a response on its way to the client; its end is the end of the request.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -26,14 +26,14 @@ pub(crate) enum Payload {
     /// They are here.
     Whole(Bytes),
     /// They stream from a server.
-    Upstream(Box<ResponseBody>),
+    Upstream(ResponseBody),
     /// They stream from a server and are changed on the way.
     Changed(Box<Changed>),
 }
 
 /// A streaming body with transforms.
 pub(crate) struct Changed {
-    body: Box<ResponseBody>,
+    body: ResponseBody,
     transforms: Vec<Box<dyn Transform>>,
     /// Trailers that came before the transforms' rest went out.
     waiting: VecDeque<Frame<Bytes>>,
@@ -41,7 +41,7 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    pub(crate) fn new(body: Box<ResponseBody>, transforms: Vec<Box<dyn Transform>>) -> Self {
+    pub(crate) fn new(body: ResponseBody, transforms: Vec<Box<dyn Transform>>) -> Self {
         Self { body, transforms, waiting: VecDeque::new(), ended: false }
     }
 
@@ -61,7 +61,7 @@ impl Changed {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut *self.body), cx)) {
+            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)) {
                 None => self.end(None)?,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -113,6 +113,13 @@ impl Body {
         }
         Self { payload, finish }
     }
+
+    /// Not all of what was handed over has reached the client.
+    pub(crate) fn break_off(&mut self) {
+        if let Some(finish) = &mut self.finish {
+            finish.complete = false;
+        }
+    }
 }
 
 impl Payload {
@@ -120,7 +127,7 @@ impl Payload {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Upstream(body) => http_body::Body::is_end_stream(&**body),
+            Self::Upstream(body) => http_body::Body::is_end_stream(body),
             Self::Changed(changed) => changed.ended && changed.waiting.is_empty(),
         }
     }
@@ -133,7 +140,7 @@ impl Payload {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Upstream(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx),
+            Self::Upstream(body) => http_body::Body::poll_frame(Pin::new(body), cx),
             Self::Changed(changed) => changed.poll(cx),
         }
     }
@@ -170,7 +177,7 @@ impl http_body::Body for Body {
         match &self.payload {
             Payload::Empty => SizeHint::with_exact(0),
             Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Payload::Upstream(body) => http_body::Body::size_hint(&**body),
+            Payload::Upstream(body) => http_body::Body::size_hint(body),
             Payload::Changed(_) => SizeHint::default(),
         }
     }

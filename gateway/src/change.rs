@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::{Response, header, response};
-use hyper::body::Incoming;
 use plugins::Exchange;
 
 use crate::body::{Changed, Payload};
 use crate::chain::BodyStep;
+use crate::incoming::Incoming;
 use crate::reply::Failure;
 use crate::upstream::CallError;
 use crate::upstream::request_body::BodyError;
@@ -99,7 +99,7 @@ async fn gather(payload: Payload, limit: usize) -> Result<Bytes, Failure> {
         Payload::Empty => return Ok(Bytes::new()),
         Payload::Whole(bytes) if bytes.len() > limit => Err(NotCollected::TooLong),
         Payload::Whole(bytes) => return Ok(bytes),
-        Payload::Upstream(body) => collect_within(*body, limit).await,
+        Payload::Upstream(body) => collect_within(body, limit).await,
         Payload::Changed(changed) => collect_within(*changed, limit).await,
     };
     collected.map_err(|error| match error {

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request};
@@ -14,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::observe::access_log::Entry;
-use crate::observe::metrics::InFlight;
+use crate::observe::metrics::InFlight as Counted;
 use crate::snapshot::{ROUTE_NONE, Route};
-use crate::upstream::Server;
+use crate::upstream::InFlight;
 use crate::worker::Current;
 
 /// Nginx' word for a client that left before there was a status.
@@ -45,15 +44,15 @@ pub(crate) struct Finish {
     /// Plugins' state, if a plugin wants to know the end, or has named the user.
     pub(crate) exchange: Option<Box<Exchange>>,
     line: Option<Line>,
-    _in_flight: InFlight,
+    _in_flight: Counted,
 }
 
 /// Who answered, and how it went.
 pub(crate) struct Asked {
     /// The upstream's index.
     pub(crate) upstream: usize,
-    /// The server asked last.
-    pub(crate) server: Option<Arc<Server>>,
+    /// The server asked last, which is busy with the request until this is dropped.
+    pub(crate) server: Option<InFlight>,
     /// Until the head of the response.
     pub(crate) time: Option<Duration>,
     /// Tries after the first.
@@ -184,7 +183,6 @@ impl Drop for Finish {
         let connection = &self.connection;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         connection.last_active.set(now);
-        connection.link.note_end();
         match self.route() {
             Some(route) => route.metrics.finished(self.status, duration),
             None => connection.worker.process.metrics.unrouted().finished(self.status, duration),

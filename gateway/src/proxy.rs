@@ -8,14 +8,10 @@
 //! 6. finish: when the response's body has gone, or nobody wants it any more (finish.rs)
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version, header, request, response,
-};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, StatusCode, Version, header, request, response};
 use plugins::exchange::Origin;
 use plugins::{Client, Exchange};
 use tokio::time::Instant;
@@ -25,9 +21,10 @@ use crate::chain::{Chain, Down, Reached};
 use crate::change::{change_body, collect};
 use crate::client::Sender;
 use crate::config::{self, Action};
-use crate::connection::{Connection, Upgraded};
+use crate::connection::Connection;
 use crate::finish::Finish;
 use crate::forward::{Hop, strip_request};
+use crate::incoming::Incoming;
 use crate::reply::{Audience, Failure, reply};
 use crate::routing::parameters::Parameters;
 use crate::routing::path::{PathRefusal, normalise};
@@ -40,25 +37,25 @@ use crate::worker::Current;
 
 /// Answers one request. What fails becomes a reply here, and nowhere else.
 pub(crate) async fn answer(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+    connection: &Rc<Connection>,
+    mut parts: request::Parts,
+    incoming: Incoming,
+) -> (response::Parts, Body) {
     let current = connection.worker.current();
-    let mut finish = Finish::begin(&connection, &current);
-    let (mut parts, incoming) = request.into_parts();
+    let mut finish = Finish::begin(connection, &current);
     let version = parts.version;
     let is_head = parts.method == Method::HEAD;
     let audience = match version {
         Version::HTTP_2 => Audience::of(&parts.headers),
         _ => Audience::Http,
     };
-    let visit = Visit { connection: &connection, current: &current, version, audience };
+    let visit = Visit { connection, current: &current, version, audience };
     let (mut head, payload) = match visit.handle(&mut parts, incoming, &mut finish).await {
         Ok(response) => response,
         Err(failure) => visit.fail(failure, &mut finish),
     };
     visit.settle(&mut head, &mut finish);
-    // A response to HEAD has no body; hyper never asks for one.
+    // A response to HEAD has no body, and nobody asks for one.
     finish.complete |= is_head;
     let finish = match &mut *connection.tunnel.borrow_mut() {
         Some(tunnel) => {
@@ -67,7 +64,7 @@ pub(crate) async fn answer(
         }
         None => Some(finish),
     };
-    Ok(Response::from_parts(head, Body::new(payload, finish)))
+    (head, Body::new(payload, finish))
 }
 
 /// What every step of one request needs.
@@ -287,7 +284,7 @@ impl Visit<'_> {
     /// The reply to what went wrong.
     fn fail(&self, mut failure: Failure, finish: &mut Finish) -> Answer {
         if failure.is_broken_body() {
-            // What hyper calls broken, the wire may have refused for a reason.
+            // The wire may have refused it for a reason.
             failure = self.connection.link.body_refusal.take().map_or(failure, Failure::Wire);
         }
         finish.answer(crate::reply::status(&failure), failure.reason());
@@ -315,15 +312,6 @@ impl Visit<'_> {
         }
         if self.version == Version::HTTP_2 {
             head.headers.remove(header::CONNECTION);
-            return;
-        }
-        let connection = self.connection;
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
-            connection.link.decided.set(Some(Upgraded::No));
-            let limit = self.current.config.limits.requests_per_connection;
-            if connection.worker.draining.get() || connection.served.get() >= limit {
-                head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
         }
     }
 }

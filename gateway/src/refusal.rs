@@ -21,6 +21,8 @@ pub(crate) enum WireRefusal {
     RequestLine,
     /// The target is not of a form that the method allows (RFC 9112, section 3.2).
     Target,
+    /// The target is longer than 65,534 bytes.
+    TargetLength,
     /// Another version than HTTP/1.0 and HTTP/1.1.
     Version,
     /// `Host` is missing, empty, repeated or no host (RFC 9112, section 3.2).
@@ -75,6 +77,7 @@ impl WireRefusal {
             Self::FieldValue => (400, "field-value", "a header's value has a control character"),
             Self::RequestLine => (400, "request-line", "the request line is malformed"),
             Self::Target => (400, "target", "the request target is malformed"),
+            Self::TargetLength => (414, "target-length", "the request target is too long"),
             Self::Version => (505, "version", "only HTTP/1.0 and HTTP/1.1 are spoken here"),
             Self::Host => (400, "host", "the Host header is missing, repeated or malformed"),
             Self::ContentLength => {

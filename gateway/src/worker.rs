@@ -55,6 +55,8 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     /// Connections to servers.
     pub(crate) pools: Rc<Pools>,
+    /// The time for `Date` fields, as of the last tick.
+    pub(crate) date: Cell<Date>,
     /// This worker's way to the access log.
     pub(crate) log: Writer,
     /// Set once, when the process begins to end.
@@ -65,6 +67,19 @@ pub(crate) struct Worker {
     pub(crate) open: Cell<usize>,
     /// Connections that have come to rest and given their buffers back since housekeeping last looked.
     pub(crate) rested: Cell<usize>,
+}
+
+/// A time as `Date` says it (RFC 9110, section 5.6.7).
+#[derive(Clone, Copy)]
+pub(crate) struct Date(pub(crate) [u8; 29]);
+
+impl Date {
+    /// The time of now.
+    pub(crate) fn now() -> Self {
+        let text = httpdate::fmt_http_date(std::time::SystemTime::now());
+        // The format has this length for every year up to 9999.
+        Self(text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT"))
+    }
 }
 
 /// A snapshot as one worker holds it: its requests count references without touching memory that others write.
@@ -88,6 +103,7 @@ impl Worker {
             process,
             current,
             pools,
+            date: Cell::new(Date::now()),
             log,
             draining,
             drain: Notify::new(),

@@ -1,6 +1,6 @@
 //! Drives one client's connection: rests between requests without any state of theirs, and speaks HTTP while they last.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -8,17 +8,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use super::head::HeadLimits;
-use super::wire::Wire;
+use super::http1::{self, Ended};
 use super::{http2, linger, tunnel};
 use crate::connection::Connection;
-use crate::proxy;
+use crate::http1::input::Input;
+use crate::http1::lines::{HeadLimits, LineEnds};
+use crate::http1::wire::{Reading, Wire};
 use crate::refusal::WireRefusal;
 use crate::reply;
 use crate::socket::Socket;
@@ -26,7 +24,7 @@ use crate::socket::Socket;
 /// How a client begins HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The driver looks at its deadlines this often, and puts a connection to rest that was idle for as long.
+/// The driver looks at its deadlines this often.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What TLS has settled about the protocol.
@@ -125,53 +123,30 @@ async fn speak_http1(
 ) -> Option<Socket> {
     let limits = {
         let limits = &connection.worker.current().config.limits;
-        HeadLimits { bytes: limits.header_bytes, count: limits.header_count }
+        let (bytes, count) = (limits.header_bytes, limits.header_count);
+        HeadLimits { bytes, count, line_ends: LineEnds::Strict }
     };
-    let wire = Wire::new(socket, first, limits, Rc::clone(&connection.link));
-    let service = service_fn(|request| proxy::answer(Rc::clone(connection), request));
-    let mut builder = http1::Builder::new();
-    builder.half_close(false).max_buf_size(limits.bytes.max(MIN_BUFFER) + MIN_BUFFER);
-    if limits.count > HYPER_HEADERS {
-        // Only then: hyper fills a table of that size for each request.
-        builder.max_headers(limits.count);
-    }
-    let mut hyper = builder.serve_connection(TokioIo::new(wire), service);
-    let mut watch = Watch::new(connection);
-    let ended = {
-        let mut sleep = pin!(sleep_until(Instant::now() + TICK));
-        poll_fn(|cx| watch.poll(cx, &mut sleep, |cx| Pin::new(&mut hyper).poll(cx))).await
-    };
-    let parts = hyper.into_parts();
-    let (mut socket, held) = parts.io.into_inner().into_parts();
+    let reading = Reading::new(Input::starting_with(&first), limits);
+    let wire = Rc::new(RefCell::new(Wire::new(socket, reading, Rc::clone(&connection.link))));
+    let ended = on_time(connection, http1::speak(&wire, connection)).await;
+    let (mut socket, rest, body_is_over) = wire.borrow_mut().take_apart()?;
     match ended {
         Ended::Quiet => {
             connection.worker.rested.set(connection.worker.rested.get() + 1);
-            Some(socket)
+            return Some(socket);
         }
-        Ended::Refused(refusal) => {
-            refuse(&mut socket, connection, refusal).await;
-            None
-        }
-        Ended::Stuck => None,
-        Ended::Closed => {
+        Ended::Refused(refusal) => refuse(&mut socket, connection, refusal).await,
+        Ended::Over => linger::close(socket, body_is_over && rest.is_empty()).await,
+        Ended::Gone | Ended::Stuck => {}
+        Ended::Switched => {
             let tunnel = connection.tunnel.take();
             if let Some(tunnel) = tunnel {
-                let first = [&parts.read_buf[..], &held].concat();
-                Box::pin(tunnel::run(socket, first, tunnel, connection)).await;
-            } else if let Some(refusal) = connection.link.refusal.get() {
-                refuse(&mut socket, connection, refusal).await;
-            } else {
-                linger::close(socket, connection.link.awaits_request.get()).await;
+                Box::pin(tunnel::run(socket, rest, tunnel, connection)).await;
             }
-            None
         }
     }
+    None
 }
-
-/// The header fields hyper takes without being told.
-const HYPER_HEADERS: usize = 100;
-/// hyper wants room for at least this.
-const MIN_BUFFER: usize = 8192;
 
 /// A head that was refused has no request: the reply is written here.
 async fn refuse(socket: &mut Socket, connection: &Connection, refusal: WireRefusal) {
@@ -184,115 +159,35 @@ async fn refuse(socket: &mut Socket, connection: &Connection, refusal: WireRefus
     }
 }
 
-/// How speaking HTTP/1 ended.
-enum Ended {
-    /// hyper is done: closed by either side, refused, or handed over.
-    Closed,
-    /// Nothing is under way; the connection may rest.
-    Quiet,
-    /// A head took too long.
-    Refused(WireRefusal),
-    /// The client takes nothing of what is sent.
-    Stuck,
-}
-
-/// Looks at a connection's deadlines, at most once a tick unless something is due earlier.
-struct Watch<'a> {
-    connection: &'a Connection,
-    head_since: Option<Instant>,
-    blocked: Option<(Instant, u64)>,
-    armed: Cell<bool>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(connection: &'a Connection) -> Self {
-        Self { connection, head_since: None, blocked: None, armed: Cell::new(false) }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        sleep: &mut Pin<&mut Sleep>,
-        mut hyper: impl FnMut(&mut Context<'_>) -> Poll<hyper::Result<()>>,
-    ) -> Poll<Ended> {
+/// Runs `future` with one timer for all deadlines of a connection: those asked of its clock. It is looked at once a
+/// tick, unless something is due earlier.
+async fn on_time<F: Future>(connection: &Connection, future: F) -> F::Output {
+    let clock = &connection.clock;
+    let mut future = pin!(future);
+    let mut sleep = pin!(sleep_until(Instant::now() + TICK));
+    let mut armed = false;
+    poll_fn(|cx| {
         loop {
-            // What hyper returns beside its state on the wire says nothing more.
-            if hyper(cx).is_ready() {
-                return Poll::Ready(Ended::Closed);
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
             }
-            self.arm(sleep);
+            if let Some(due) = clock.take_wake_at().filter(|due| *due < sleep.deadline()) {
+                sleep.as_mut().reset(due);
+                armed = false;
+            }
             // The task's waker stays with the timer; asking whether it fired costs less than registering again.
-            if self.armed.replace(true) && !sleep.is_elapsed() {
+            if armed && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
+            armed = true;
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if let Some(ended) = self.look(now) {
-                return Poll::Ready(ended);
-            }
-            self.connection.clock.advance(now);
+            clock.advance(now);
             sleep.as_mut().reset(now + TICK);
-            self.armed.set(false);
+            armed = false;
         }
-    }
-
-    /// Moves the timer forward if something is due before it.
-    fn arm(&mut self, sleep: &mut Pin<&mut Sleep>) {
-        let connection = self.connection;
-        let mut due = connection.clock.take_wake_at();
-        match (connection.link.head_begun.get(), self.head_since) {
-            (true, None) => {
-                let now = Instant::now();
-                self.head_since = Some(now);
-                let end = now + self.header_timeout();
-                due = Some(due.map_or(end, |due| due.min(end)));
-            }
-            (true, Some(_)) => {}
-            (false, _) => self.head_since = None,
-        }
-        if let Some(due) = due.filter(|due| *due < sleep.deadline()) {
-            sleep.as_mut().reset(due);
-            self.armed.set(false);
-        }
-    }
-
-    fn header_timeout(&self) -> Duration {
-        self.connection.worker.current().config.limits.header_timeout
-    }
-
-    fn look(&mut self, now: Instant) -> Option<Ended> {
-        let connection = self.connection;
-        let link = &connection.link;
-        if self.head_since.is_some_and(|since| now >= since + self.header_timeout()) {
-            return Some(Ended::Refused(WireRefusal::HeaderTimeout));
-        }
-        if self.is_stuck(now) {
-            return Some(Ended::Stuck);
-        }
-        let idle = connection.in_flight.get() == 0
-            && link.awaits_request.get()
-            && !link.write_blocked.get()
-            && now >= connection.last_active.get() + TICK;
-        idle.then_some(Ended::Quiet)
-    }
-
-    /// A client that takes no byte of a response for `limits.send-timeout`.
-    fn is_stuck(&mut self, now: Instant) -> bool {
-        let link = &self.connection.link;
-        if !link.write_blocked.get() {
-            self.blocked = None;
-            return false;
-        }
-        match self.blocked {
-            Some((since, written)) if written == link.written.get() => {
-                now >= since + self.connection.worker.current().config.limits.send_timeout
-            }
-            Some(_) | None => {
-                self.blocked = Some((now, link.written.get()));
-                false
-            }
-        }
-    }
+    })
+    .await
 }

@@ -1,5 +1,6 @@
 //! Serves an HTTP/2 connection: hyper's streams under our limits, GOAWAY when it is to end.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, Cursor};
 use std::pin::{Pin, pin};
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::slow_client::{Taking, Watched};
 use crate::config::Limits;
 use crate::connection::Connection;
+use crate::incoming::Incoming;
 use crate::proxy;
 use crate::socket::Socket;
 use crate::upstream::OnWorker;
@@ -34,11 +37,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connection>) {
     let limits = connection.worker.current().config.limits.clone();
     let taking = Rc::new(Taking::default());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (connection, taking) = (Rc::clone(&connection), Rc::clone(&taking));
         async move {
-            let response = proxy::answer(connection, request).await;
-            response.map(|response| response.map(|body| Watched::new(body, &taking)))
+            let (parts, incoming) = request.into_parts();
+            let (head, body) = proxy::answer(&connection, parts, Incoming::Http2(incoming)).await;
+            Ok::<_, Infallible>(Response::from_parts(head, Watched::new(body, &taking)))
         }
     });
     let mut hyper =

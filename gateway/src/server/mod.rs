@@ -24,9 +24,8 @@ use listener::Bound;
 
 mod control;
 mod driver;
-mod framing;
 mod handover;
-mod head;
+mod http1;
 mod http2;
 mod linger;
 mod listener;
@@ -35,7 +34,6 @@ mod reload;
 mod slow_client;
 mod tunnel;
 mod websocket;
-mod wire;
 mod workers;
 
 pub use handover::HandoverError;

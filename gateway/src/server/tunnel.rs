@@ -38,8 +38,7 @@ pub(super) async fn run(
     tunnel: Tunnel,
     connection: &Rc<Connection>,
 ) {
-    let Tunnel { mut server, first: first_of_server, finish, held: _held, websocket, idle } =
-        tunnel;
+    let Tunnel { mut server, first: first_of_server, finish, websocket, idle } = tunnel;
     let worker = &connection.worker;
     let _upgraded = worker.process.metrics.upgraded();
     let moved = Cell::new(Instant::now());

@@ -24,9 +24,9 @@ use crate::client::{Peer, is_trusted};
 use crate::connection::Connection;
 use crate::observe::metrics::ListenerMetrics;
 use crate::socket::Socket;
-use crate::worker::{Process, Worker};
+use crate::worker::{Date, Process, Worker};
 
-/// How often a worker sweeps its pools and flushes its log.
+/// How often a worker sweeps its pools, flushes its log and reads the time of day.
 const TICK: Duration = Duration::from_millis(500);
 /// For how many ticks after connections came to rest the allocator is called, so that it returns their memory.
 const RETURNING: u32 = 8;
@@ -157,6 +157,7 @@ async fn housekeeping(worker: Rc<Worker>) {
     loop {
         let now = tick.tick().await;
         worker.pools.sweep(now);
+        worker.date.set(Date::now());
         worker.log.flush_if_older(now);
         // A worker without requests must not keep an old snapshot alive.
         drop(worker.current());

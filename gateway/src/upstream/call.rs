@@ -1,22 +1,21 @@
 //! Sends one request to an upstream: chooses a server and a connection, tries again where nothing can be done twice.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::uri::{Authority, Parts as UriParts, PathAndQuery};
-use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, response};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::connect::{self, ConnectError};
-use super::http1::SendError;
-use super::http2::{Http2, Stream};
+use super::http1::{Http1, Http1Error};
+use super::http2::{Http2, SendError};
 use super::pool::Turn;
 use super::request_body::{BodyError, Fate, RequestBody};
-use super::{Http1, InFlight, Pools, Server, Upstream};
+use super::response_body::Source;
+use super::{InFlight, Pools, Server, Upstream};
 use crate::config::Protocol;
 use crate::deadline::{Timer, within};
 
@@ -26,24 +25,34 @@ const TRIES_MAX: usize = 3;
 
 /// A response whose body is still to come.
 pub(crate) struct Called {
-    /// The response.
-    pub(crate) response: Response<Incoming>,
-    /// The HTTP/1.1 connection it comes over.
-    pub(crate) http1: Option<Box<Http1>>,
-    /// Gives the place on the HTTP/2 connection, and at the server, back.
-    pub(crate) held: Held,
+    /// The head of the response.
+    pub(crate) head: response::Parts,
+    /// Where its body comes from.
+    pub(crate) source: Source,
     /// Who answered.
-    pub(crate) server: Arc<Server>,
+    pub(crate) server: InFlight,
     /// Tries before this one.
     pub(crate) retries: u32,
     /// When the request left.
     pub(crate) sent_at: Instant,
 }
 
-/// What a request holds while its response streams.
-pub(crate) struct Held {
-    _in_flight: InFlight,
-    _stream: Option<Stream>,
+/// What an attempt brings.
+struct Attempted {
+    head: response::Parts,
+    source: Source,
+    sent_at: Instant,
+}
+
+/// How a server broke off.
+#[derive(Debug, Error)]
+pub(crate) enum Broken {
+    /// Over HTTP/1.1.
+    #[error(transparent)]
+    Http1(Http1Error),
+    /// Over HTTP/2.
+    #[error(transparent)]
+    Http2(hyper::Error),
 }
 
 /// Why there is no response.
@@ -57,7 +66,7 @@ pub(crate) enum CallError {
     Connect(#[from] ConnectError),
     /// The server closed the connection, or sent what is no response.
     #[error("the server broke off: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[from] Broken),
     /// The head of the response did not come within `timeout.response`.
     #[error("the server did not answer in time")]
     ResponseTimeout,
@@ -72,7 +81,7 @@ pub(crate) enum CallError {
 /// A failed call, and how far it got; for log and metrics.
 pub(crate) struct CallFailure {
     pub(crate) error: CallError,
-    pub(crate) server: Option<Arc<Server>>,
+    pub(crate) server: Option<InFlight>,
     pub(crate) retries: u32,
 }
 
@@ -87,14 +96,15 @@ pub(crate) struct Caller<'a> {
     pub(crate) now: Instant,
 }
 
-/// Sends `request`. It is tried again on another server if a connection cannot be opened, and on a fresh connection
+/// Sends a request. It is tried again on another server if a connection cannot be opened, and on a fresh connection
 /// if a kept one turns out to be closed and the request can safely be sent again (RFC 9110, section 9.2.2).
 pub(crate) async fn call(
     mut caller: Caller<'_>,
-    request: Request<RequestBody>,
+    parts: &request::Parts,
+    body: RequestBody,
 ) -> Result<Called, CallFailure> {
     // Lent to each attempt, and found here again if it may be made once more.
-    let mut request = Some(request);
+    let mut body = Some(body);
     let mut tried: Vec<u64> = Vec::new();
     let mut retries = 0;
     let mut last = CallFailure { error: CallError::NoServer, server: None, retries };
@@ -104,22 +114,22 @@ pub(crate) async fn call(
             return Err(last);
         };
         drop(turns);
+        let server = server.enter();
         let attempted = match server.protocol {
-            Protocol::Http1 => attempt_http1(&mut caller, &server, &mut request).await,
+            Protocol::Http1 => attempt_http1(&mut caller, &server, parts, &mut body).await,
             // Boxed, like all that is rare: the state and the code of the usual request stay small.
-            Protocol::Http2 => Box::pin(attempt_http2(&mut caller, &server, &mut request)).await,
+            Protocol::Http2 => Box::pin(attempt_http2(&mut caller, &server, parts, &mut body)).await,
         };
         match attempted {
-            Ok(mut called) => {
-                called.retries = retries;
-                return Ok(called);
+            Ok(Attempted { head, source, sent_at }) => {
+                return Ok(Called { head, source, server, retries, sent_at });
             }
             Err(error) => {
                 if matches!(error, CallError::Connect(_)) {
                     tried.push(server.id);
                 }
                 last = CallFailure { error, server: Some(server), retries };
-                if request.is_none() || retries as usize >= TRIES_MAX - 1 {
+                if body.is_none() || retries as usize >= TRIES_MAX - 1 {
                     return Err(last);
                 }
                 retries += 1;
@@ -128,24 +138,12 @@ pub(crate) async fn call(
     }
 }
 
-/// The request with the `Host` this server is to see.
-fn take(
-    caller: &Caller<'_>,
-    server: &Server,
-    request: &mut Option<Request<RequestBody>>,
-) -> Result<Request<RequestBody>, CallError> {
-    let mut request = request.take().ok_or(CallError::NoServer)?;
-    if let Some(host) = caller.upstream.host(server) {
-        request.headers_mut().insert(header::HOST, host.clone());
-    }
-    Ok(request)
-}
-
 async fn attempt_http1(
     caller: &mut Caller<'_>,
-    server: &Arc<Server>,
-    request: &mut Option<Request<RequestBody>>,
-) -> Result<Called, CallError> {
+    server: &InFlight,
+    parts: &request::Parts,
+    body: &mut Option<RequestBody>,
+) -> Result<Attempted, CallError> {
     let kept = caller.pools.take_http1(server.id);
     let reused = kept.is_some();
     let mut http1 = match kept {
@@ -156,37 +154,39 @@ async fn attempt_http1(
         None => Box::pin(open_http1(caller, server)).await?,
     };
     let sent_at = if reused { caller.now } else { Instant::now() };
-    let taken = take(caller, server, request)?;
-    // A kept connection may just be closing; what can be sent again is kept for that.
-    let copy = (reused && http1.has_rested(sent_at)).then(|| copy(&taken)).flatten();
-    let in_flight = server.enter();
-    let fate = taken.body().fate();
-    match wait(caller, sent_at, fate.as_deref(), http1.send(taken)).await? {
-        Ok(response) => {
-            let held = Held { _in_flight: in_flight, _stream: None };
-            let server = Arc::clone(server);
-            Ok(Called { response, http1: Some(http1), held, server, retries: 0, sent_at })
-        }
-        Err(SendError { error, unsent }) => {
-            *request = unsent.or(copy);
-            Err(broken(error))
+    let sending = body.take().ok_or(CallError::NoServer)?;
+    let fate = sending.fate();
+    let written = http1.written();
+    http1.begin(parts, caller.upstream.host(server), sending);
+    let answered = wait(caller, sent_at, fate.as_deref(), poll_fn(|cx| http1.poll_head(cx))).await?;
+    match answered {
+        Ok(head) => Ok(Attempted { head, source: Source::Http1(http1), sent_at }),
+        Err(Http1Error::Body(error)) => Err(error.into()),
+        Err(error) => {
+            // A kept connection may just have been closed by its server.
+            let unseen = reused && http1.is_unanswered();
+            if unseen && (is_idempotent(&parts.method) || http1.written() == written) {
+                *body = http1.take_unsent();
+            }
+            Err(Broken::Http1(error).into())
         }
     }
 }
 
 async fn open_http1(
     caller: &mut Caller<'_>,
-    server: &Arc<Server>,
+    server: &InFlight,
 ) -> Result<Box<Http1>, CallError> {
     let socket = open(caller, server).await?;
-    Http1::handshake(socket, Arc::clone(server)).await.map_err(CallError::Broken)
+    Ok(Http1::new(socket, server.handle()))
 }
 
 async fn attempt_http2(
     caller: &mut Caller<'_>,
-    server: &Arc<Server>,
-    request: &mut Option<Request<RequestBody>>,
-) -> Result<Called, CallError> {
+    server: &InFlight,
+    parts: &request::Parts,
+    body: &mut Option<RequestBody>,
+) -> Result<Attempted, CallError> {
     let http2 = match caller.pools.http2(server.id).await {
         Turn::Shared(http2) => {
             caller.upstream.metrics.reused();
@@ -194,26 +194,25 @@ async fn attempt_http2(
         }
         Turn::Open(opening) => {
             let socket = open(caller, server).await?;
-            let http2 = Http2::handshake(socket, Arc::clone(server)).await?;
+            let http2 = Http2::handshake(socket, server.handle()).await?;
             caller.pools.share_http2(server.id, http2.clone());
             opening.succeeded();
             http2
         }
     };
-    let taken = for_http2(take(caller, server, request)?, server);
-    let in_flight = server.enter();
+    let sending = body.take().ok_or(CallError::NoServer)?;
+    let fate = sending.fate();
+    let request = for_http2(parts, sending, server, caller.upstream.host(server));
     let sent_at = Instant::now();
-    let fate = taken.body().fate();
-    match wait(caller, sent_at, fate.as_deref(), http2.send(taken)).await? {
-        Ok((response, stream)) => {
-            let held = Held { _in_flight: in_flight, _stream: Some(stream) };
-            let server = Arc::clone(server);
-            Ok(Called { response, http1: None, held, server, retries: 0, sent_at })
+    match wait(caller, sent_at, fate.as_deref(), http2.send(request)).await? {
+        Ok((response, place)) => {
+            let (head, incoming) = response.into_parts();
+            Ok(Attempted { head, source: Source::Http2 { incoming, _place: place }, sent_at })
         }
         Err(SendError { error, unsent }) => {
-            *request = unsent;
+            *body = unsent.map(Request::into_body);
             let failure = fate.and_then(|fate| fate.take_failure());
-            Err(failure.map_or_else(|| broken(error), CallError::Body))
+            Err(failure.map_or_else(|| Broken::Http2(error).into(), CallError::Body))
         }
     }
 }
@@ -268,64 +267,43 @@ async fn wait<F: Future>(
     }
 }
 
-/// hyper hides a body's own error behind its own; it is the cause, so it is what counts.
-fn broken(error: hyper::Error) -> CallError {
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        match cause.downcast_ref::<BodyError>() {
-            Some(BodyError::TooLong) => return BodyError::TooLong.into(),
-            Some(BodyError::TooSlow) => return BodyError::TooSlow.into(),
-            Some(BodyError::Broken) => return BodyError::Broken.into(),
-            Some(BodyError::Refused(refusal)) => {
-                return BodyError::Refused(Arc::clone(refusal)).into();
-            }
-            None => source = cause.source(),
-        }
-    }
-    CallError::Broken(error)
-}
-
-/// The same request again, if it is safe to send it twice: idempotent and without a body.
-fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = matches!(
-        *request.method(),
+/// Whether asking twice does what asking once does (RFC 9110, section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    );
-    if !idempotent || !request.body().is_empty() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    )
 }
 
 /// HTTP/2 has the host in `:authority`, so in the URI.
-fn for_http2(request: Request<RequestBody>, server: &Server) -> Request<RequestBody> {
-    let (mut parts, body) = request.into_parts();
-    let host = parts.headers.remove(header::HOST);
-    let authority = authority(host.as_ref(), &parts, server);
+fn for_http2(
+    parts: &request::Parts,
+    body: RequestBody,
+    server: &Server,
+    host: Option<&HeaderValue>,
+) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    let mut headers = parts.headers.clone();
+    let asked = headers.remove(header::HOST);
+    drop_connection_headers(&mut headers);
+    if matches!(request.body(), RequestBody::Whole(_)) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let mut uri = UriParts::default();
     uri.scheme = Some(server.scheme());
-    uri.authority = authority;
+    uri.authority = authority(host.or(asked.as_ref()), &parts.uri, server);
     uri.path_and_query =
         parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
-    if let Ok(uri) = Uri::from_parts(uri) {
-        parts.uri = uri;
-    }
-    parts.version = Version::HTTP_2;
-    drop_connection_headers(&mut parts.headers);
-    Request::from_parts(parts, body)
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_else(|_| parts.uri.clone());
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    request
 }
 
-fn authority(
-    host: Option<&http::HeaderValue>,
-    parts: &request::Parts,
-    server: &Server,
-) -> Option<Authority> {
+fn authority(host: Option<&HeaderValue>, uri: &Uri, server: &Server) -> Option<Authority> {
     let from_host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let from_uri = || parts.uri.authority().cloned();
+    let from_uri = || uri.authority().cloned();
     from_host.or_else(from_uri).or_else(|| Authority::try_from(server.host.as_bytes()).ok())
 }
 

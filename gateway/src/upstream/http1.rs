@@ -1,161 +1,350 @@
-//! An HTTP/1.1 connection to a server, driven by the task of the request that uses it.
+//! An HTTP/1.1 connection to a server, driven by whoever waits for its response.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
+use http_body::{Body as _, Frame, SizeHint};
+use thiserror::Error;
 use tokio::time::Instant;
 
 use super::Server;
-use super::gate::Gate;
-use super::request_body::RequestBody;
-use super::to_server::ToServer;
+use super::request_body::{BodyError, RequestBody};
+use crate::http1::chunked::{Chunked, Piece};
+use crate::http1::input::Input;
+use crate::http1::lines::{HeadLimits, Kind, LineEnds, Lines};
+use crate::http1::output::{Coding, Output};
+use crate::http1::request_head::{self, Framing};
+use crate::http1::response_head::{self, BodyEnd};
+use crate::refusal::WireRefusal;
 use crate::socket::Socket;
 
-/// Both halves of a connection. Nobody but its user polls it: in the pool it rests without a task.
+/// What the head of a response may be: nginx' largest usual buffers for one, several times over.
+const LIMITS: HeadLimits =
+    HeadLimits { bytes: 64 * 1024, count: 256, line_ends: LineEnds::Lenient };
+
+/// A connection: in the pool, or lent to the one request it serves.
 pub(crate) struct Http1 {
-    sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<ToServer>, RequestBody>,
-    ended: bool,
-    gate: Arc<Gate>,
-    waker: Waker,
+    socket: Socket,
+    input: Input,
+    output: Output,
+    /// What is still to be sent of the request's body.
+    upload: Option<Upload>,
+    /// Something of it was taken, so the request cannot be sent again.
+    body_begun: bool,
+    reading: Reading,
+    lines: Lines,
+    /// The server takes nothing more of the request, but may have answered before.
+    hung_up: bool,
     /// Whom it leads to.
     pub(crate) server: Arc<Server>,
     /// When it came to rest; for the pool.
     pub(super) idle_since: Instant,
 }
 
-/// What is read of a response at once, and the longest head of one. hyper's own bound is 400 KiB for each connection
-/// that has ever had a big response.
-const BUFFER_MAX: usize = 64 * 1024;
-
-/// A connection that was used within this time is hardly ever closed by its server at that moment, so a request on it
-/// is not copied for a second try.
-const RESTED: Duration = Duration::from_millis(20);
-
-/// Whom [`Http1::drive`] polls first: where there probably is something to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
-    /// The connection.
-    Connection,
-    /// Who waits for it.
-    Caller,
+struct Upload {
+    body: RequestBody,
+    coding: Coding,
 }
 
-/// Why a request got no response.
-pub(crate) struct SendError {
-    /// What hyper says.
-    pub(crate) error: hyper::Error,
-    /// The request, if nothing of it was sent.
-    pub(crate) unsent: Option<Request<RequestBody>>,
+/// How far the response has been read.
+#[derive(Debug)]
+enum Reading {
+    /// Its head is to come.
+    Head { to_head: bool },
+    /// So many bytes of its body.
+    Length { left: u64, after: After },
+    /// Chunks.
+    Chunked { chunked: Box<Chunked>, after: After },
+    /// Everything until the server closes.
+    UntilClose,
+    /// All of it.
+    Over(After),
+}
+
+/// What becomes of the connection after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// It can be used again.
+    Stays,
+    /// The server closes it, or speaks something else on it.
+    Ends,
+}
+
+/// Why there is no response, or not all of it.
+#[derive(Debug, Error)]
+pub(crate) enum Http1Error {
+    /// The connection ended before the response did.
+    #[error("the connection ended")]
+    Closed,
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What came is no response.
+    #[error("not a response of HTTP/1: {}", .0.detail())]
+    Malformed(WireRefusal),
+    /// The request's body ended early.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+impl From<WireRefusal> for Http1Error {
+    fn from(refusal: WireRefusal) -> Self {
+        Self::Malformed(refusal)
+    }
 }
 
 impl Http1 {
-    pub(super) async fn handshake(socket: Socket, server: Arc<Server>) -> hyper::Result<Box<Self>> {
-        let (sender, connection) = Builder::new()
-            .max_buf_size(BUFFER_MAX)
-            .handshake::<_, RequestBody>(TokioIo::new(ToServer::new(socket)))
-            .await?;
-        let gate = Arc::new(Gate::default());
-        let waker = Waker::from(Arc::clone(&gate));
-        let idle_since = Instant::now();
-        Ok(Box::new(Self { sender, connection, ended: false, gate, waker, server, idle_since }))
-    }
-
-    /// Sends a request and waits for the head of its response.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        let first = First::Connection;
-        let response = poll_fn(|cx| self.drive(cx, first, |cx| response.as_mut().poll(cx))).await;
-        response.map_err(|mut refused| SendError {
-            unsent: refused.take_message(),
-            error: refused.into_error(),
+    pub(super) fn new(socket: Socket, server: Arc<Server>) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            input: Input::new(),
+            output: Output::default(),
+            upload: None,
+            body_begun: false,
+            reading: Reading::Over(After::Stays),
+            lines: Lines::new(Kind::Message),
+            hung_up: false,
+            server,
+            idle_since: Instant::now(),
         })
     }
 
-    /// Polls the connection and `poll` in turn, until there is a result or both wait for the socket.
-    pub(super) fn drive<R>(
+    /// Begins a request: its head is written with the first [`Http1::poll_head`].
+    pub(super) fn begin(
+        &mut self,
+        parts: &request::Parts,
+        host: Option<&HeaderValue>,
+        body: RequestBody,
+    ) {
+        let framing = match body.size_hint().exact() {
+            _ if body.is_end_stream() && body.is_empty() => Framing::None,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        request_head::write(self.output.gather(), parts, host, framing);
+        self.upload = match framing {
+            Framing::None => None,
+            Framing::Length(_) => Some(Upload { body, coding: Coding::Plain }),
+            Framing::Chunked => Some(Upload { body, coding: Coding::Chunked }),
+        };
+        self.body_begun = false;
+        self.reading = Reading::Head { to_head: parts.method == Method::HEAD };
+    }
+
+    /// Sends the request and waits for the head of its response.
+    pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        first: First,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
-    ) -> Poll<R> {
-        self.gate.shut(cx.waker());
-        let mut inner = Context::from_waker(&self.waker);
-        if first == First::Caller {
-            let result = poll(&mut inner);
-            if result.is_ready() {
-                self.gate.open_anyway();
-                return result;
+    ) -> Poll<Result<response::Parts, Http1Error>> {
+        loop {
+            self.poll_send(cx)?;
+            if let Some(head) = self.next_head()? {
+                return Poll::Ready(Ok(head));
             }
+            if ready!(self.input.poll_fill(cx, &mut self.socket))? == 0 {
+                return Poll::Ready(Err(Http1Error::Closed));
+            }
+        }
+    }
+
+    /// Whether nothing of the response has come: the server may not have seen the request.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.reading, Reading::Head { .. }) && self.input.is_empty()
+    }
+
+    /// The request's body, if it could be sent once more.
+    pub(super) fn take_unsent(&mut self) -> Option<RequestBody> {
+        let body = self.upload.take().map_or(RequestBody::Empty, |upload| upload.body);
+        (!self.body_begun).then_some(body)
+    }
+
+    /// Bytes sent so far.
+    pub(super) fn written(&self) -> u64 {
+        self.output.written()
+    }
+
+    /// Sends what can be sent. That the server takes nothing at the moment is no reason not to hear it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Http1Error> {
+        loop {
+            match self.output.poll_write(cx, &mut self.socket) {
+                Poll::Ready(Ok(())) => {}
+                // Services refuse a long upload and close at once; what is still on its way to them resets the
+                // connection. They may have answered before: reading tells.
+                Poll::Ready(Err(error)) if is_hang_up(&error) => {
+                    self.hung_up = true;
+                    self.output.clear();
+                    self.upload = None;
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => return Ok(()),
+            }
+            let Some(upload) = &mut self.upload else { return Ok(()) };
+            let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else {
+                return Ok(());
+            };
+            self.body_begun = true;
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.output.add(data, upload.coding),
+                    Err(trailers) => {
+                        self.output.end(upload.coding, trailers.trailers_ref());
+                        self.upload = None;
+                    }
+                },
+                Some(Err(error)) => return Err(error.into()),
+                None => {
+                    self.output.end(upload.coding, None);
+                    self.upload = None;
+                }
+            }
+        }
+    }
+
+    /// The head of the response, if it is complete. Interim ones (RFC 9110, section 15.2) are passed over.
+    fn next_head(&mut self) -> Result<Option<response::Parts>, Http1Error> {
+        let Reading::Head { to_head } = self.reading else { return Ok(None) };
+        loop {
+            if self.input.is_empty() {
+                return Ok(None);
+            }
+            let Some(length) = self.lines.scan(self.input.bytes(), LIMITS)? else {
+                return Ok(None);
+            };
+            let head = response_head::parse(&self.input.take(length), &self.lines)?;
+            self.lines.clear();
+            let status = head.parts.status;
+            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+                continue;
+            }
+            let after = if head.persistent { After::Stays } else { After::Ends };
+            self.reading = match head.body_end(to_head) {
+                BodyEnd::Switched => Reading::Over(After::Ends),
+                BodyEnd::None => Reading::Over(after),
+                BodyEnd::Length(left) => Reading::Length { left, after },
+                BodyEnd::Chunked => {
+                    Reading::Chunked { chunked: Box::new(Chunked::new(LIMITS)), after }
+                }
+                BodyEnd::Close => Reading::UntilClose,
+            };
+            return Ok(Some(head.parts));
+        }
+    }
+
+    /// The next piece of the response's body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        if self.upload.is_some() || !self.output.is_empty() {
+            self.poll_send(cx)?;
         }
         loop {
-            if !self.ended {
-                self.ended = Pin::new(&mut self.connection).poll(&mut inner).is_ready();
+            match self.step()? {
+                Step::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Step::Trailers(trailers) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Step::End => return Poll::Ready(None),
+                Step::Missing => {}
             }
-            let result = poll(&mut inner);
-            if result.is_ready() {
-                self.gate.open_anyway();
-                return result;
-            }
-            if self.gate.open() {
-                return Poll::Pending;
+            if ready!(self.input.poll_fill(cx, &mut self.socket))? == 0 {
+                if !matches!(self.reading, Reading::UntilClose) {
+                    return Poll::Ready(Some(Err(Http1Error::Closed)));
+                }
+                self.reading = Reading::Over(After::Ends);
             }
         }
     }
 
-    /// Whether another request may be sent on it. Looks at the connection only if it does not say so already.
-    pub(super) fn is_free(&mut self) -> bool {
-        if !self.ended && !self.sender.is_ready() {
-            self.look();
-        }
-        !self.ended && self.sender.is_ready()
+    fn step(&mut self) -> Result<Step, Http1Error> {
+        let missing = self.input.is_empty();
+        Ok(match &mut self.reading {
+            Reading::Over(_) | Reading::Head { .. } => Step::End,
+            Reading::Length { .. } | Reading::UntilClose if missing => Step::Missing,
+            Reading::Length { left, after } => {
+                let there = self.input.bytes().len();
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
+                *left -= count as u64;
+                if *left == 0 {
+                    self.reading = Reading::Over(*after);
+                }
+                Step::Data(self.input.take(count))
+            }
+            Reading::Chunked { chunked, after } => match chunked.next(&mut self.input)? {
+                Piece::Missing => Step::Missing,
+                Piece::Data(count) => Step::Data(self.input.take(count)),
+                Piece::End(trailers) => {
+                    self.reading = Reading::Over(*after);
+                    trailers.map_or(Step::End, Step::Trailers)
+                }
+            },
+            Reading::UntilClose => Step::Data(self.input.take(self.input.bytes().len())),
+        })
     }
 
-    /// Whether it still is, after it rested: only if something happened on its socket, is it looked at.
+    /// Whether all of the response has been read.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.reading, Reading::Over(_))
+    }
+
+    /// The bytes of the body still to come, if they are known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.reading {
+            Reading::Over(_) => SizeHint::with_exact(0),
+            Reading::Length { left, .. } => SizeHint::with_exact(*left),
+            Reading::Head { .. } | Reading::Chunked { .. } | Reading::UntilClose => {
+                SizeHint::default()
+            }
+        }
+    }
+
+    /// Whether another request may be sent on it: the last one is over on both sides, and nothing came unasked.
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.reading, Reading::Over(After::Stays))
+            && self.upload.is_none()
+            && !self.hung_up
+            && self.output.is_empty()
+            && self.input.is_empty()
+    }
+
+    /// Whether it still is, after it rested. Asks the system only if something has happened on its socket.
     pub(super) fn is_still_free(&mut self) -> bool {
-        if self.gate.is_stirred() {
-            self.gate.rest();
-            self.look();
-        }
-        !self.ended && self.sender.is_ready()
-    }
-
-    fn look(&mut self) {
-        if !self.ended {
-            let mut inner = Context::from_waker(&self.waker);
-            self.ended = Pin::new(&mut self.connection).poll(&mut inner).is_ready();
+        match &self.socket {
+            Socket::Tcp(stream) => is_silent(stream.try_read(&mut [0])),
+            Socket::Unix(stream) => is_silent(stream.try_read(&mut [0])),
+            // The server may have something to say of the TLS session, which is no part of HTTP.
+            Socket::Tls(_) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                self.input.poll_fill(&mut cx, &mut self.socket).is_pending()
+            }
         }
     }
 
-    /// Whether it was idle long enough that its server may have begun to close it.
-    pub(super) fn has_rested(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.idle_since) > RESTED
+    /// After a 101: the socket, with what was read beyond the response.
+    pub(crate) fn into_switched(self: Box<Self>) -> (Socket, Bytes) {
+        let Self { socket, mut input, .. } = *self;
+        let rest = input.take(input.bytes().len());
+        (socket, rest)
     }
+}
 
-    /// Lets go of the task that used it.
-    pub(super) fn rest(&mut self, now: Instant) {
-        self.gate.rest();
-        self.idle_since = now;
-    }
+/// What there is of a response's body.
+enum Step {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    Missing,
+}
 
-    /// After a 101: waits until hyper is done with the socket; returns it with what was read beyond the response.
-    pub(crate) async fn into_upgraded(
-        mut self: Box<Self>,
-    ) -> hyper::Result<(Socket, bytes::Bytes)> {
-        if !self.ended {
-            poll_fn(|cx| Pin::new(&mut self.connection).poll(cx)).await?;
-        }
-        let parts = self.connection.into_parts();
-        Ok((parts.io.into_inner().into_inner(), parts.read_buf))
-    }
+/// A server that says something before it is asked, or nothing any more, is of no use.
+fn is_silent(read: io::Result<usize>) -> bool {
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

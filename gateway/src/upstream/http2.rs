@@ -13,10 +13,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout};
 
 use super::Server;
-use super::call::CallError;
+use super::call::{Broken, CallError};
 use super::connect::ConnectError;
 use super::heard::{Ear, Heard};
-use super::http1::SendError;
 use super::request_body::RequestBody;
 use crate::socket::Socket;
 
@@ -35,6 +34,14 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
     }
+}
+
+/// Why a request got no response.
+pub(super) struct SendError {
+    /// What hyper says.
+    pub(super) error: hyper::Error,
+    /// The request, if nothing of it was sent.
+    pub(super) unsent: Option<Request<RequestBody>>,
 }
 
 /// A handle on the connection.
@@ -73,7 +80,7 @@ impl Http2 {
             .keep_alive_interval(std::time::Duration::from_secs(20))
             .handshake::<_, RequestBody>(TokioIo::new(heard))
             .await
-            .map_err(CallError::Broken)?;
+            .map_err(Broken::Http2)?;
         let is_settled = async {
             while connection.current_max_send_streams() == 0 && !ear.ended.get() {
                 ear.news.notified().await;

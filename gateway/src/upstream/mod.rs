@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +17,6 @@ use crate::observe::metrics::{Metrics, UpstreamMetrics};
 mod balance;
 mod call;
 mod connect;
-mod gate;
 mod heard;
 mod http1;
 mod http2;
@@ -25,13 +25,11 @@ pub(crate) mod request_body;
 pub(crate) mod resolve;
 pub(crate) mod response_body;
 mod tls;
-mod to_server;
 
 pub(crate) use balance::Turns;
-pub(crate) use call::{CallError, Called, Caller, Held, call};
+pub(crate) use call::{CallError, CallFailure, Called, Caller, call};
 use connect::ClientTls;
 pub(crate) use connect::ConnectError;
-pub(crate) use http1::Http1;
 pub(crate) use http2::OnWorker;
 pub(crate) use pool::Pools;
 
@@ -255,9 +253,9 @@ impl Server {
     }
 
     /// Counts a request in until the guard is dropped.
-    fn enter(self: &Arc<Self>) -> InFlight {
+    fn enter(self: Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight(self)
     }
 
     /// Whether it speaks TLS.
@@ -269,6 +267,21 @@ impl Server {
 /// A request a server is busy with.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Server>);
+
+impl InFlight {
+    /// The server, for a connection that outlives the request.
+    fn handle(&self) -> Arc<Server> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for InFlight {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

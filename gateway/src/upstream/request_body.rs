@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use plugins::{Refusal, Transform};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::deadline::Timer;
+use crate::incoming::Incoming;
 
 /// A request body as a server gets it.
 pub(crate) enum RequestBody {
@@ -43,7 +43,7 @@ pub(crate) struct Streaming {
 pub(crate) struct Fate {
     /// When the client's last piece came.
     last_piece: Cell<Option<Instant>>,
-    /// Why it ended early. hyper tells that of a body over HTTP/1.1 only.
+    /// Why it ended early; hyper does not tell.
     failed: Cell<Option<BodyError>>,
 }
 

@@ -11,16 +11,14 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::call::Held;
-use super::http1::{First, Http1};
+use super::http1::Http1;
+use super::http2::Stream;
 use super::pool::Pools;
 use crate::deadline::Timer;
 
 /// A response body that drives the connection it comes from.
 pub(crate) struct ResponseBody {
-    incoming: Incoming,
-    /// HTTP/1.1: the connection, until the body has ended. HTTP/2 connections are driven by a task of their own.
-    http1: Option<Box<Http1>>,
+    source: Source,
     pools: Rc<Pools>,
     timer: Timer,
     idle: Duration,
@@ -28,17 +26,21 @@ pub(crate) struct ResponseBody {
     deadline: Option<Instant>,
     /// When the server was last seen to be busy with it.
     seen: Instant,
-    _held: Held,
 }
 
 /// Where a response body comes from.
-pub(crate) struct Source {
-    /// hyper's body.
-    pub(crate) incoming: Incoming,
-    /// HTTP/1.1: the connection.
-    pub(crate) http1: Option<Box<Http1>>,
-    /// The place at the server.
-    pub(crate) held: Held,
+pub(crate) enum Source {
+    /// HTTP/1.1: its connection.
+    Http1(Box<Http1>),
+    /// HTTP/2: one stream of a connection that is driven by a task of its own.
+    Http2 {
+        /// hyper's body.
+        incoming: Incoming,
+        /// The place on the connection.
+        _place: Stream,
+    },
+    /// It has ended, and its connection is in the pool again, or closed.
+    Over,
 }
 
 /// Why a response body ends early.
@@ -56,41 +58,33 @@ pub(crate) enum ResponseBodyError {
 }
 
 impl ResponseBody {
-    /// Boxed, because it moves through hyper with the response.
-    pub(crate) fn new(source: Source, pools: Rc<Pools>, limits: ResponseLimits) -> Box<Self> {
-        let Source { incoming, http1, held: _held } = source;
+    pub(crate) fn new(source: Source, pools: &Rc<Pools>, limits: ResponseLimits) -> Self {
         let ResponseLimits { timer, idle, deadline, arrived: seen } = limits;
-        let waits_until = None;
-        let mut body = Box::new(Self {
-            incoming,
-            http1,
-            pools,
-            timer,
-            idle,
-            waits_until,
-            deadline,
-            seen,
-            _held,
-        });
-        if body.incoming.is_end_stream() {
-            body.give_back();
-        }
+        let pools = Rc::clone(pools);
+        let mut body = Self { source, pools, timer, idle, waits_until: None, deadline, seen };
+        body.give_back_if_over();
         body
     }
 
-    fn give_back(&mut self) {
-        if let Some(http1) = self.http1.take() {
+    fn give_back_if_over(&mut self) {
+        if !matches!(&self.source, Source::Http1(http1) if http1.is_over()) {
+            return;
+        }
+        if let Source::Http1(http1) = std::mem::replace(&mut self.source, Source::Over) {
             self.pools.give_back(http1, self.seen);
         }
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let incoming = &mut self.incoming;
-        match &mut self.http1 {
-            Some(http1) => {
-                http1.drive(cx, First::Caller, |cx| Pin::new(&mut *incoming).poll_frame(cx))
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        match &mut self.source {
+            Source::Http1(http1) => http1.poll_frame(cx).map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken))),
+            Source::Http2 { incoming, .. } => {
+                Pin::new(incoming).poll_frame(cx).map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken)))
             }
-            None => Pin::new(incoming).poll_frame(cx),
+            Source::Over => Poll::Ready(None),
         }
     }
 
@@ -132,32 +126,32 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         let body = self.get_mut();
-        match body.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+        let polled = body.poll_source(cx);
+        match &polled {
+            Poll::Ready(Some(Err(_))) => body.source = Source::Over,
+            Poll::Ready(Some(Ok(_)) | None) => {
                 body.waits_until = None;
-                if body.incoming.is_end_stream() {
-                    body.give_back();
-                }
-                Poll::Ready(Some(Ok(frame)))
+                body.give_back_if_over();
             }
-            Poll::Ready(Some(Err(_))) => {
-                body.http1 = None;
-                Poll::Ready(Some(Err(ResponseBodyError::Broken)))
-            }
-            Poll::Ready(None) => {
-                body.give_back();
-                Poll::Ready(None)
-            }
-            Poll::Pending => body.poll_time(cx).map(|error| Some(Err(error))),
+            Poll::Pending => return body.poll_time(cx).map(|error| Some(Err(error))),
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Http1(http1) => http1.is_over(),
+            Source::Http2 { incoming, .. } => incoming.is_end_stream(),
+            Source::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Http1(http1) => http1.size_hint(),
+            Source::Http2 { incoming, .. } => incoming.size_hint(),
+            Source::Over => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -1,36 +1,54 @@
 //! Heads that pass and heads that are refused.
 
-use super::super::framing::Framing;
+use super::super::lines::LineEnds;
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits { bytes: 1024, count: 10 };
+const LIMITS: HeadLimits = HeadLimits { bytes: 1024, count: 10, line_ends: LineEnds::Strict };
 
-/// Feeds the bytes whole and one by one; both must agree.
-fn verdict(bytes: &[u8]) -> (usize, Option<WireRefusal>) {
-    let mut whole = Framing::new(LIMITS);
-    let passed = whole.pass(bytes);
-    let mut slow = Framing::new(LIMITS);
-    let (mut start, mut refused) = (0, None);
-    for end in 1..=bytes.len() {
-        start += slow.pass(&bytes[start..end]);
-        refused = slow.refusal();
-        if refused.is_some() {
-            break;
+/// Reads heads and bodies until there is no more, or something is refused.
+fn read(reading: &mut Reading) -> Option<WireRefusal> {
+    loop {
+        let step = if reading.body_is_over() {
+            reading.next_head().map(|head| head.is_some())
+        } else {
+            reading.step().map(|step| !matches!(step, Step::Missing))
+        };
+        match step {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(refusal) => return Some(refusal),
         }
     }
-    assert_eq!(refused, whole.refusal(), "in pieces: {:?}", String::from_utf8_lossy(bytes));
-    if refused.is_none() {
-        assert_eq!(start, passed, "in pieces: {:?}", String::from_utf8_lossy(bytes));
-    }
-    (passed, whole.refusal())
 }
 
+/// Feeds the bytes whole and one by one; both must agree. Returns how many were read as complete parts of messages.
+fn verdict(bytes: &[u8]) -> (usize, [Option<WireRefusal>; 2]) {
+    let mut whole = Reading::new(Input::starting_with(bytes), LIMITS);
+    let refused = read(&mut whole);
+    let mut slow = Reading::new(Input::new(), LIMITS);
+    let refused_slow = bytes.iter().find_map(|byte| {
+        slow.input.push(&[*byte]);
+        read(&mut slow)
+    });
+    // Of several mistakes the first one that shows is told, and in pieces another may show first.
+    let agree = refused_slow.is_some() == refused.is_some();
+    assert!(agree, "in pieces {refused_slow:?}, whole {refused:?}: {:?}", String::from_utf8_lossy(bytes));
+    if refused.is_none() {
+        let left = |reading: &Reading| reading.input.bytes().to_vec();
+        assert_eq!(left(&slow), left(&whole), "in pieces: {:?}", String::from_utf8_lossy(bytes));
+    }
+    (bytes.len() - whole.input.bytes().len(), [refused, refused_slow])
+}
+
+/// The one mistake of a request, which is the same whole and in pieces.
 fn refused(request: &str) -> Option<WireRefusal> {
-    verdict(request.as_bytes()).1
+    let [whole, in_pieces] = verdict(request.as_bytes()).1;
+    assert_eq!(whole, in_pieces, "{request:?}");
+    whole
 }
 
 fn passes(request: &str) {
-    assert_eq!(verdict(request.as_bytes()), (request.len(), None), "{request:?}");
+    assert_eq!(verdict(request.as_bytes()), (request.len(), [None; 2]), "{request:?}");
 }
 
 #[test]
@@ -169,18 +187,7 @@ fn limits_hold_while_the_head_arrives() {
 fn a_good_request_passes_before_a_bad_one_is_refused() {
     let good = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let (passed, refusal) = verdict(format!("{good}GET / HTTP/1.1\nHost: a\r\n\r\n").as_bytes());
-    assert_eq!((passed, refusal), (good.len(), Some(WireRefusal::BareLf)));
-}
-
-#[test]
-fn what_follows_an_upgrade_waits_for_the_decision() {
-    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let mut framing = Framing::new(LIMITS);
-    let bytes = format!("{upgrade}\u{1}\0");
-    assert_eq!(framing.pass(bytes.as_bytes()), upgrade.len());
-    assert!(framing.is_undecided());
-    framing.decide(crate::connection::Upgraded::Yes);
-    assert_eq!(framing.pass(b"\x81\x00"), 2);
+    assert_eq!((passed, refusal), (good.len(), [Some(WireRefusal::BareLf); 2]));
 }
 
 proptest::proptest! {
