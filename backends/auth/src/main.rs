@@ -1,0 +1,60 @@
+//! The auth service as a program: flags, start, wait for a signal, stop.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Gives memory back to the system, which glibc's keeps for each thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bad arguments or a configuration that cannot be used.
+const REFUSED: u8 = 1;
+/// The service ran and failed.
+const FAILED: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = match auth::Settings::try_parse() {
+        Ok(settings) => settings,
+        Err(error) => {
+            // Nothing can be done about a terminal that does not take the message.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
+        }
+    };
+    log_as_json();
+    let running = match auth::start(settings).await {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!(%error, "not started");
+            return ExitCode::from(REFUSED);
+        }
+    };
+    tracing::info!(address = %running.address(), "ready");
+    match run(running).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "failed");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(mut running: auth::Running) -> Result<(), auth::StopError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(auth::StopError::Signal)?;
+    tokio::select! {
+        ended = running.ended() => return ended,
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await
+}
+
+fn log_as_json() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).init();
+}
