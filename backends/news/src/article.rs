@@ -5,6 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const TITLE_CHARACTERS_MAX: usize = 200;
@@ -15,23 +16,31 @@ const TAGS_MAX: usize = 20;
 const CONTENT_CHARACTERS_MAX: usize = 100_000;
 
 /// One version of an article.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Article {
     pub(crate) id: ArticleId,
+    /// Counts from 1.
     pub(crate) version: Version,
     #[serde(flatten)]
     pub(crate) text: Text,
+    /// When this version was added.
     pub(crate) created_at: Moment,
+    /// Stays as it was unless a version brings another.
     pub(crate) published_at: Moment,
+    /// The theme of the instance, for example famous.
     pub(crate) news_type: String,
 }
 
 /// What an author wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Text {
+    #[schema(min_length = 1, max_length = 200)]
     pub(crate) title: String,
+    #[schema(min_length = 1, max_length = 100_000)]
     pub(crate) content: String,
+    #[schema(min_length = 1, max_length = 50)]
     pub(crate) author: String,
+    /// At most 20, of 1 to 50 characters each.
     pub(crate) tags: Vec<String>,
 }
 
@@ -39,12 +48,23 @@ pub(crate) struct Text {
 pub(crate) type Version = u32;
 
 /// Random, so that ids cannot be counted through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = String, format = "uuid")]
 pub(crate) struct ArticleId(Uuid);
 
 impl ArticleId {
     pub(crate) fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    pub(crate) fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for ArticleId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
     }
 }
 
@@ -63,8 +83,9 @@ impl FromStr for ArticleId {
 }
 
 /// A point in time to the microsecond, which is what the stores keep; RFC 3339 in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(from = "Timestamp")]
+#[schema(value_type = String, format = DateTime)]
 pub(crate) struct Moment(Timestamp);
 
 impl Moment {
@@ -89,19 +110,29 @@ impl From<Timestamp> for Moment {
 }
 
 /// What a client sends. It may send back whole what it read, changed.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Draft {
+    /// With `version`: the article to follow up. Without: a new one.
     id: Option<String>,
+    /// The version that was read; if it is not the latest any more the answer is 409.
     version: Option<Version>,
+    #[schema(min_length = 1, max_length = 200)]
     title: String,
+    #[schema(min_length = 1, max_length = 100_000)]
     content: String,
+    #[schema(min_length = 1, max_length = 50)]
     author: String,
+    /// At most 20, of 1 to 50 characters each.
     #[serde(default)]
     tags: Vec<String>,
+    /// May be sent back as it was read; it is not used.
     #[serde(rename = "created_at")]
+    #[schema(value_type = Option<String>)]
     _created_at: Option<IgnoredAny>,
+    /// Without it: now for a new article, as it was for one that is followed up.
     published_at: Option<Moment>,
+    /// If it is there it must be the theme of the instance.
     news_type: Option<String>,
 }
 
@@ -158,8 +189,9 @@ impl Draft {
     }
 }
 
+/// PostgreSQL cannot store NUL, and nobody writes it on purpose.
 fn bounded(text: &str, characters_max: usize, error: FieldError) -> Result<(), FieldError> {
-    if text.trim().is_empty() || text.chars().count() > characters_max {
+    if text.trim().is_empty() || text.chars().count() > characters_max || text.contains('\0') {
         return Err(error);
     }
     Ok(())
@@ -174,15 +206,15 @@ pub(crate) enum FieldError {
     NoTarget,
     #[error("news_type is {theme} here; leave it out")]
     OtherTheme { theme: String },
-    #[error("title must have 1 to {TITLE_CHARACTERS_MAX} characters")]
+    #[error("title must have 1 to {TITLE_CHARACTERS_MAX} characters, none of them NUL")]
     Title,
-    #[error("author must have 1 to {AUTHOR_CHARACTERS_MAX} characters")]
+    #[error("author must have 1 to {AUTHOR_CHARACTERS_MAX} characters, none of them NUL")]
     Author,
-    #[error("content must have 1 to {CONTENT_CHARACTERS_MAX} characters")]
+    #[error("content must have 1 to {CONTENT_CHARACTERS_MAX} characters, none of them NUL")]
     Content,
     #[error("at most {TAGS_MAX} tags")]
     Tags,
-    #[error("a tag must have 1 to {TAG_CHARACTERS_MAX} characters")]
+    #[error("a tag must have 1 to {TAG_CHARACTERS_MAX} characters, none of them NUL")]
     Tag,
     #[error("page must be a number from 1")]
     Page,

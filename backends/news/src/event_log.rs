@@ -1,18 +1,24 @@
 //! The command side: every version of every article, appended and never changed.
 
+mod postgres;
 mod sqlite;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+pub(crate) use postgres::PostgresEventLog;
 pub(crate) use sqlite::SqliteEventLog;
 
 use crate::article::{Article, ArticleId, Moment, Text, Version};
+use crate::correlation::CorrelationId;
 
-/// A version that was added, and its place in the log.
-#[derive(Debug, Clone)]
+/// A version that was added, and its place in the log. As JSON it is the message over AMQP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Event {
-    /// Grows with every event; not every number is used.
+    /// Counts the events of the log, from 1. Readers do not rely on every number being used.
     pub(crate) sequence: i64,
+    /// Names the request that added it; text, for what is stored stays even if the rules for ids change.
+    pub(crate) correlation_id: Option<String>,
     pub(crate) article: Article,
 }
 
@@ -33,9 +39,9 @@ pub(crate) struct Next {
 #[async_trait]
 pub(crate) trait EventLog: Send + Sync {
     /// Adds the first version of an article.
-    async fn begin(&self, article: Article) -> Result<Event, LogError>;
+    async fn begin(&self, article: Article, by: &CorrelationId) -> Result<Event, LogError>;
     /// Adds the version after the one that the client saw. Of several at once, one succeeds.
-    async fn append(&self, next: Next) -> Result<Event, LogError>;
+    async fn append(&self, next: Next, by: &CorrelationId) -> Result<Event, LogError>;
     /// At most `count` events after `sequence`, in order.
     async fn after(&self, sequence: i64, count: u32) -> Result<Vec<Event>, LogError>;
     /// The sequence of the last event; 0 if there is none.
@@ -47,6 +53,10 @@ pub(crate) trait EventLog: Send + Sync {
         before: Option<Version>,
         count: u32,
     ) -> Result<Vec<Article>, LogError>;
+    /// The sequence of the last event that the broker is known to have.
+    async fn published(&self) -> Result<i64, LogError>;
+    /// Says that the broker has all events up to this one.
+    async fn set_published(&self, sequence: i64) -> Result<(), LogError>;
     /// Lets go of the database.
     async fn close(&self);
 }

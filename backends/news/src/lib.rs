@@ -7,7 +7,9 @@
 //! | `GET /{id}` | 200, the latest version |
 //! | `GET /{page}/{limit}` | 200, a list of latest versions, newest published first; pages count from 1, `limit` at most 100 |
 //! | `GET /{id}/history`, `?before={version}` for older ones | 200, up to 100 versions, newest first |
+//! | `POST /rebuild` | 200, `{sequence}`: the read side was made again from the whole log |
 //! | `GET /health` | 200 or 503, with the state and latency of each component |
+//! | `GET /metrics`, `GET /openapi.json` | Prometheus' format; this contract |
 //!
 //! `GET /{x}/history` is always a history: no page is limited to "history" articles.
 //!
@@ -18,12 +20,18 @@
 //!
 //! Writing and reading are apart (CQRS). A write appends one version to the `event_log` and never changes one. The
 //! `projector` follows the log and keeps `latest`, the table that readers ask, which can be thrown away and
-//! is made again from the log. A writer's answer waits a moment for that, but does not depend on it.
+//! is made again from the log. A writer's answer waits a moment for that, but does not depend on it. That there is
+//! something new is told within the process or, with the `broker`, by messages that are published from the log and
+//! acknowledged when they are in the table.
+//!
+//! The gateway lets `GET` of articles, pages and histories, and `POST` and `PUT` of `/` out; nothing else is for the
+//! public.
 
 mod settings;
 
 mod service;
 
+mod correlation;
 mod request_log;
 mod routes;
 
@@ -33,11 +41,22 @@ mod event_log;
 
 mod projector;
 
+mod broker;
+
 mod latest;
+
+mod postgres;
+
+mod health;
+
+mod metrics;
 
 mod reply;
 
 pub use event_log::LogError;
 pub use latest::LatestError;
-pub use service::{Running, StartError, StopError, start};
-pub use settings::{BadTheme, Database, ReadSide, Settings, Theme, UnknownDatabase};
+pub use service::{Running, StartError, StopError, start, start_with};
+pub use settings::{
+    AmqpUrl, BadTheme, BadUrl, Database, Events, PostgresUrl, ReadSide, Settings, Theme,
+    UnknownDatabase,
+};

@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use news::{Database, ReadSide, Settings, Theme};
+use news::{Database, Events, ReadSide, Settings, Theme};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Smaller at rest than glibc's, which keeps an arena for each thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bad arguments or a configuration that cannot be used.
 const REFUSED: u8 = 1;
@@ -17,31 +21,48 @@ const FAILED: u8 = 2;
 #[command(name = "news")]
 struct Flags {
     /// What the articles are about, for example famous, politics or sports
-    #[arg(long, env = "NEWS_THEME")]
+    #[arg(long, env = "THEME")]
     theme: Theme,
 
     /// Where to listen; port 0 takes a free one
-    #[arg(long, env = "NEWS_ADDRESS", default_value = "127.0.0.1:3011")]
-    address: SocketAddr,
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:3011")]
+    listen: SocketAddr,
 
-    /// Where every version is kept: sqlite:FILE (created if it is not there)
-    #[arg(long, env = "NEWS_EVENT_LOG", default_value = "sqlite:news-event-log.sqlite")]
-    event_log: Database,
+    /// Where every version is kept: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME; created if it is not there
+    #[arg(
+        long,
+        env = "DATABASE",
+        hide_env_values = true,
+        default_value = "sqlite:news-event-log.sqlite"
+    )]
+    database: Database,
 
-    /// Where the latest versions are kept for readers: sqlite:FILE; may be deleted, the log makes it again
-    #[arg(long, env = "NEWS_LATEST", default_value = "sqlite:news-latest.sqlite")]
-    latest: Database,
+    /// Where the latest versions are kept for readers, another database than that above: sqlite:FILE or
+    /// postgres://USER:PASSWORD@HOST/NAME; may be deleted, the log makes it again
+    #[arg(
+        long,
+        env = "READ_DATABASE",
+        hide_env_values = true,
+        default_value = "sqlite:news-latest.sqlite"
+    )]
+    read_database: Database,
 
-    /// Make the latest versions again from the whole log before serving
+    /// How the read side hears of new versions: http (here the same as within the process) or
+    /// amqp://USER:PASSWORD@HOST:PORT/VHOST
+    #[arg(long, env = "EVENTS", hide_env_values = true, default_value = "http")]
+    events: Events,
+
+    /// Make the latest versions again from the whole log before serving; a running instance does it on POST /rebuild
     #[arg(long)]
     rebuild: bool,
 }
 
-impl From<Flags> for Settings {
-    fn from(flags: Flags) -> Self {
-        let Flags { theme, address, event_log, latest, rebuild } = flags;
+impl Flags {
+    fn into_settings(self) -> (Settings, Events) {
+        let Self { theme, listen: address, database, read_database, events, rebuild } = self;
         let read_side = if rebuild { ReadSide::Rebuild } else { ReadSide::CatchUp };
-        Self { theme, address, event_log, latest, read_side }
+        let (event_log, latest) = (database, read_database);
+        (Settings { theme, address, event_log, latest, read_side }, events)
     }
 }
 
@@ -56,7 +77,8 @@ async fn main() -> ExitCode {
         }
     };
     log_as_json();
-    let running = match news::start(flags.into()).await {
+    let (settings, events) = flags.into_settings();
+    let running = match news::start_with(settings, events).await {
         Ok(running) => running,
         Err(error) => {
             tracing::error!(%error, "not started");

@@ -5,19 +5,32 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::article::FieldError;
 use crate::event_log::LogError;
 use crate::latest::LatestError;
+use crate::projector::ProjectionError;
+
+/// An answer that went well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Success<T> {
+    /// Always `success`.
+    status: &'static str,
+    news: T,
+}
+
+/// An answer that did not.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Fail {
+    /// Always `fail`.
+    status: &'static str,
+    /// The reason, for people.
+    message: String,
+}
 
 /// `{"status": "success", "news": …}`
-pub(crate) fn success(status: StatusCode, news: &impl Serialize) -> Response {
-    #[derive(Serialize)]
-    struct Success<'a, T> {
-        status: &'static str,
-        news: &'a T,
-    }
+pub(crate) fn success<T: Serialize>(status: StatusCode, news: T) -> Response {
     (status, Json(Success { status: "success", news })).into_response()
 }
 
@@ -36,12 +49,23 @@ pub(crate) enum Failure {
     Log(#[from] LogError),
     #[error(transparent)]
     Latest(#[from] LatestError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     #[error("there is nothing at this path")]
     NoSuchPath,
     #[error("this path does not take this method")]
     MethodNotAllowed,
     #[error("the request took too long")]
     TooSlow,
+}
+
+impl From<ProjectionError> for Failure {
+    fn from(error: ProjectionError) -> Self {
+        match error {
+            ProjectionError::Log(error) => Self::Log(error),
+            ProjectionError::Latest(error) => Self::Latest(error),
+        }
+    }
 }
 
 impl Failure {
@@ -62,9 +86,9 @@ impl Failure {
             Self::Log(LogError::Database(_)) | Self::Latest(LatestError::Database(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Log(LogError::Migrate(_)) | Self::Latest(LatestError::Migrate(_)) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Metrics(_)
+            | Self::Log(LogError::Migrate(_))
+            | Self::Latest(LatestError::Migrate(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -79,6 +103,6 @@ impl IntoResponse for Failure {
         } else {
             self.to_string()
         };
-        (status, Json(json!({ "status": "fail", "message": message }))).into_response()
+        (status, Json(Fail { status: "fail", message })).into_response()
     }
 }

@@ -1,41 +1,49 @@
-//! One log line a request, under the correlation id that came with it or was made for it; and the time it may take.
+//! One log line and one measurement a request, under its correlation id; and the time it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::correlation::{CORRELATION_ID, CorrelationId};
+use crate::metrics::Metrics;
 use crate::reply::Failure;
 
 /// How long one request may take, its body's arrival included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// The header that names a request through every hop.
-const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-const CORRELATION_ID_BYTES_MAX: usize = 128;
+/// Asked every few seconds by machines; these lines would bury the rest.
+const PROBES: [&str; 2] = ["/health", "/metrics"];
 
 /// Runs a request inside a span that carries its correlation id, and logs how it ended.
-pub(crate) async fn follow(request: Request, next: Next) -> Response {
-    let correlation_id = correlation_id(request.headers());
+pub(crate) async fn follow(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let correlation_id = CorrelationId::of(request.headers());
+    request.extensions_mut().insert(correlation_id.clone());
     let span = tracing::info_span!(
         "request",
-        correlation_id = correlation_id.to_str().unwrap_or_default(),
+        correlation_id = correlation_id.as_str(),
         method = %request.method(),
         path = request.uri().path(),
     );
-    let is_probe = request.uri().path() == "/health";
+    let route = request.extensions().get::<MatchedPath>().cloned();
     async move {
         let begun = Instant::now();
         let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
         let mut response = answered.unwrap_or_else(|_| Failure::TooSlow.into_response());
-        response.headers_mut().insert(CORRELATION_ID, correlation_id);
+        response.headers_mut().insert(CORRELATION_ID, correlation_id.into_header());
         let status = response.status().as_u16();
-        let duration_ms = begun.elapsed().as_secs_f64() * 1000.0;
-        // Probes come every few seconds and would bury the rest.
-        if is_probe && response.status().is_success() {
+        let took = begun.elapsed();
+        let route = route.as_ref().map_or("none", MatchedPath::as_str);
+        metrics.answered(route, status, took);
+        let duration_ms = took.as_secs_f64() * 1000.0;
+        if PROBES.contains(&route) && response.status().is_success() {
             tracing::debug!(status, duration_ms, "answered");
         } else {
             tracing::info!(status, duration_ms, "answered");
@@ -44,35 +52,4 @@ pub(crate) async fn follow(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
-}
-
-/// The id that came, if it is short and printable; else a new one.
-fn correlation_id(headers: &HeaderMap) -> HeaderValue {
-    let sane = |id: &&HeaderValue| {
-        !id.is_empty()
-            && id.len() <= CORRELATION_ID_BYTES_MAX
-            && id.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    headers.get(CORRELATION_ID).filter(sane).cloned().unwrap_or_else(|| {
-        let id = uuid::Uuid::new_v4().to_string();
-        HeaderValue::try_from(id).expect("a UUID is made of hexadecimal digits and hyphens")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_correlation_id_is_kept_only_if_it_is_short_and_printable() {
-        let longest = "a".repeat(CORRELATION_ID_BYTES_MAX);
-        let too_long = "a".repeat(CORRELATION_ID_BYTES_MAX + 1);
-        for (id, kept) in
-            [("abc-123", true), (&longest, true), (&too_long, false), ("", false), ("a b", false)]
-        {
-            let mut headers = HeaderMap::new();
-            headers.insert(CORRELATION_ID, HeaderValue::from_str(id).unwrap());
-            assert_eq!(correlation_id(&headers) == *id, kept, "{id:?}");
-        }
-    }
 }

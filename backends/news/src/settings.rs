@@ -1,5 +1,6 @@
 //! What the service can be told: by flags, by environment, or as values by a program that starts it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -62,12 +63,17 @@ pub struct BadTheme;
 pub enum Database {
     /// A file of this process alone.
     Sqlite(PathBuf),
+    /// A database on a PostgreSQL server, which several instances may share.
+    Postgres(PostgresUrl),
 }
 
 impl FromStr for Database {
     type Err = UnknownDatabase;
 
     fn from_str(text: &str) -> Result<Self, UnknownDatabase> {
+        if let Ok(url) = text.parse() {
+            return Ok(Self::Postgres(url));
+        }
         let file = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
         match file {
             Some(file) if !file.is_empty() => Ok(Self::Sqlite(PathBuf::from(file))),
@@ -78,8 +84,90 @@ impl FromStr for Database {
 
 /// The text names no database this service can use.
 #[derive(Debug, thiserror::Error)]
-#[error("not a database this service knows; give sqlite:FILE")]
+#[error(
+    "not a database this service knows; give sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME"
+)]
 pub struct UnknownDatabase;
+
+/// How the read side hears of what was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Events {
+    /// Within the process.
+    InProcess,
+    /// From a RabbitMQ broker.
+    Amqp(AmqpUrl),
+}
+
+impl FromStr for Events {
+    type Err = BadUrl;
+
+    /// `http` is what all services call doing without a broker.
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        if text == "http" { Ok(Self::InProcess) } else { text.parse().map(Self::Amqp) }
+    }
+}
+
+/// `postgres://…`, which may hold a password and so is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+/// `amqp://…`, which may hold a password and so is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AmqpUrl(String);
+
+impl PostgresUrl {
+    pub(crate) fn dangerous_text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AmqpUrl {
+    pub(crate) fn dangerous_text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PostgresUrl {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        let scheme = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if scheme && sqlx::postgres::PgConnectOptions::from_str(text).is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadUrl)
+        }
+    }
+}
+
+impl FromStr for AmqpUrl {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        if text.starts_with("amqp://") && lapin::uri::AMQPUri::from_str(text).is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadUrl)
+        }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("postgres://***")
+    }
+}
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("amqp://***")
+    }
+}
+
+/// The text cannot be used as an address of the kind that is asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("give http or amqp://USER:PASSWORD@HOST:PORT/VHOST, %2f being the usual VHOST")]
+pub struct BadUrl;
 
 #[cfg(test)]
 mod tests {
@@ -92,10 +180,24 @@ mod tests {
             ("sqlite:///var/lib/news", Some("/var/lib/news")),
             ("sqlite:", None),
             ("log.sqlite", None),
-            ("postgres://localhost/news", None),
+            ("mysql://localhost/news", None),
         ] {
             let expected = file.map(|file| Database::Sqlite(PathBuf::from(file)));
             assert_eq!(text.parse().ok(), expected, "{text}");
+        }
+        let postgres = "postgres://ann:secret@localhost/news".parse().unwrap();
+        assert!(matches!(postgres, Database::Postgres(_)));
+        assert!(!format!("{postgres:?}").contains("secret"));
+    }
+
+    #[test]
+    fn events_stay_in_the_process_or_go_over_amqp() {
+        assert_eq!("http".parse::<Events>().unwrap(), Events::InProcess);
+        let amqp = "amqp://ann:secret@localhost:5672/%2f".parse().unwrap();
+        assert!(matches!(amqp, Events::Amqp(_)));
+        assert!(!format!("{amqp:?}").contains("secret"));
+        for text in ["", "https", "amqp:", "amqps://localhost"] {
+            assert!(text.parse::<Events>().is_err(), "{text:?}");
         }
     }
 

@@ -10,7 +10,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{FromRow, Row};
 
-use crate::article::{Article, ArticleId, Version};
+use crate::article::{Article, ArticleId, Moment, Version};
+use crate::correlation::CorrelationId;
 use crate::event_log::{Event, EventLog, LogError, Next};
 
 /// SQLite writes one at a time whatever we do; the others are readers.
@@ -38,7 +39,7 @@ impl SqliteEventLog {
             .acquire_timeout(WAIT_MAX)
             .connect_with(options)
             .await?;
-        sqlx::migrate!("./migrations/event_log").run(&pool).await?;
+        sqlx::migrate!("./migrations/sqlite/event_log").run(&pool).await?;
         Ok(Self { pool })
     }
 
@@ -58,18 +59,22 @@ impl SqliteEventLog {
 
 impl FromRow<'_, SqliteRow> for Event {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Self { sequence: row.try_get("sequence")?, article: Article::from_row(row)? })
+        Ok(Self {
+            sequence: row.try_get("sequence")?,
+            correlation_id: row.try_get("correlation_id")?,
+            article: Article::from_row(row)?,
+        })
     }
 }
 
 #[async_trait]
 impl EventLog for SqliteEventLog {
-    async fn begin(&self, article: Article) -> Result<Event, LogError> {
+    async fn begin(&self, article: Article, by: &CorrelationId) -> Result<Event, LogError> {
         let Article { id, version, text, created_at, published_at, news_type } = &article;
         let sequence = sqlx::query_scalar(
             "INSERT INTO events \
-             (id, version, title, content, author, tags, created_at, published_at, news_type) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence",
+             (id, version, title, content, author, tags, created_at, published_at, news_type, \
+             correlation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence",
         )
         .bind(id.to_string())
         .bind(version)
@@ -80,19 +85,21 @@ impl EventLog for SqliteEventLog {
         .bind(created_at.as_microseconds())
         .bind(published_at.as_microseconds())
         .bind(news_type)
+        .bind(by.as_str())
         .fetch_one(&self.pool)
         .await?;
-        Ok(Event { sequence, article })
+        Ok(Event { sequence, correlation_id: Some(by.as_str().to_owned()), article })
     }
 
     /// One statement, so that nothing comes between looking and adding; of two that follow the same version the second
     /// meets UNIQUE (id, version).
-    async fn append(&self, next: Next) -> Result<Event, LogError> {
+    async fn append(&self, next: Next, by: &CorrelationId) -> Result<Event, LogError> {
         let Next { id, version, text, created_at, published_at } = next;
         let added = sqlx::query_as(
             "INSERT INTO events \
-             (id, version, title, content, author, tags, created_at, published_at, news_type) \
-             SELECT id, version + 1, ?, ?, ?, ?, ?, coalesce(?, published_at), news_type \
+             (id, version, title, content, author, tags, created_at, published_at, news_type, \
+             correlation_id) \
+             SELECT id, version + 1, ?, ?, ?, ?, ?, coalesce(?, published_at), news_type, ? \
              FROM events WHERE id = ? AND version = ? RETURNING *",
         )
         .bind(text.title)
@@ -100,7 +107,8 @@ impl EventLog for SqliteEventLog {
         .bind(text.author)
         .bind(sqlx::types::Json(text.tags))
         .bind(created_at.as_microseconds())
-        .bind(published_at.map(crate::article::Moment::as_microseconds))
+        .bind(published_at.map(Moment::as_microseconds))
+        .bind(by.as_str())
         .bind(id.to_string())
         .bind(version)
         .fetch_optional(&self.pool)
@@ -143,6 +151,18 @@ impl EventLog for SqliteEventLog {
         .bind(count)
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    async fn published(&self) -> Result<i64, LogError> {
+        Ok(sqlx::query_scalar("SELECT sequence FROM published").fetch_one(&self.pool).await?)
+    }
+
+    async fn set_published(&self, sequence: i64) -> Result<(), LogError> {
+        sqlx::query("UPDATE published SET sequence = max(sequence, ?)")
+            .bind(sequence)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     async fn close(&self) {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{FromRow, Row};
 
 use crate::article::{Article, ArticleId, Moment, Text};
-use crate::event_log::Event;
-use crate::latest::{Latest, LatestError};
+use crate::event_log::{Event, EventLog};
+use crate::latest::{Applied, BATCH_EVENTS_MAX, Latest, LatestError, RemakeError};
 
 /// One writes, the projector; the others read.
 const CONNECTIONS_MAX: u32 = 5;
@@ -39,7 +39,7 @@ impl SqliteLatest {
             .acquire_timeout(WAIT_MAX)
             .connect_with(options)
             .await?;
-        sqlx::migrate!("./migrations/latest").run(&pool).await?;
+        sqlx::migrate!("./migrations/sqlite/latest").run(&pool).await?;
         Ok(Self { pool })
     }
 }
@@ -94,48 +94,73 @@ impl Latest for SqliteLatest {
         Ok(sqlx::query_scalar("SELECT sequence FROM position").fetch_one(&self.pool).await?)
     }
 
-    async fn apply(&self, events: &[Event]) -> Result<(), LatestError> {
-        let Some(last) = events.last() else { return Ok(()) };
+    async fn apply(&self, from: i64, events: &[Event]) -> Result<Applied, LatestError> {
+        let Some(last) = events.last() else { return Ok(Applied::Yes) };
+        // The first statement writes, so that the transaction has SQLite's one lock from its beginning.
         let mut transaction = self.pool.begin().await?;
-        for Event { sequence: _, article } in events {
-            let Article { id, version, text, created_at, published_at, news_type } = article;
-            sqlx::query(
-                "INSERT INTO articles \
-                 (id, version, title, content, author, tags, created_at, published_at, news_type) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
-                 title = excluded.title, content = excluded.content, author = excluded.author, \
-                 tags = excluded.tags, created_at = excluded.created_at, \
-                 published_at = excluded.published_at, news_type = excluded.news_type \
-                 WHERE excluded.version > articles.version",
-            )
-            .bind(id.to_string())
-            .bind(version)
-            .bind(&text.title)
-            .bind(&text.content)
-            .bind(&text.author)
-            .bind(sqlx::types::Json(&text.tags))
-            .bind(created_at.as_microseconds())
-            .bind(published_at.as_microseconds())
-            .bind(news_type)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        sqlx::query("UPDATE position SET sequence = ?")
+        let moved = sqlx::query("UPDATE position SET sequence = ? WHERE sequence = ?")
             .bind(last.sequence)
+            .bind(from)
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        if moved.rows_affected() == 0 {
+            return Ok(Applied::MovedOn);
+        }
+        for event in events {
+            put(&mut transaction, &event.article).await?;
+        }
+        transaction.commit().await?;
+        Ok(Applied::Yes)
     }
 
-    async fn clear(&self) -> Result<(), LatestError> {
+    async fn remake(&self, log: &dyn EventLog) -> Result<i64, RemakeError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("DELETE FROM articles").execute(&mut *transaction).await?;
-        sqlx::query("UPDATE position SET sequence = 0").execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        let mut position = 0;
+        loop {
+            let events = log.after(position, BATCH_EVENTS_MAX).await?;
+            let Some(last) = events.last() else { break };
+            position = last.sequence;
+            for event in events {
+                put(&mut transaction, &event.article).await?;
+            }
+        }
+        sqlx::query("UPDATE position SET sequence = ?")
+            .bind(position)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(position)
     }
 
     async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Puts a version where readers find it, unless a later one is there.
+async fn put(connection: &mut SqliteConnection, article: &Article) -> Result<(), sqlx::Error> {
+    let Article { id, version, text, created_at, published_at, news_type } = article;
+    sqlx::query(
+        "INSERT INTO articles \
+         (id, version, title, content, author, tags, created_at, published_at, news_type) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
+         title = excluded.title, content = excluded.content, author = excluded.author, \
+         tags = excluded.tags, created_at = excluded.created_at, \
+         published_at = excluded.published_at, news_type = excluded.news_type \
+         WHERE excluded.version > articles.version",
+    )
+    .bind(id.to_string())
+    .bind(version)
+    .bind(&text.title)
+    .bind(&text.content)
+    .bind(&text.author)
+    .bind(sqlx::types::Json(&text.tags))
+    .bind(created_at.as_microseconds())
+    .bind(published_at.as_microseconds())
+    .bind(news_type)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

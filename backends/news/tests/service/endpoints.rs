@@ -172,7 +172,7 @@ async fn health_tells_the_state_of_both_sides() {
     assert_eq!(health.status, 200);
     let components = &health.json()["components"];
     for component in ["event_log", "latest"] {
-        assert_eq!(components[component]["status"], "up");
+        assert_eq!(components[component]["status"], "ok");
         assert!(components[component]["latency_ms"].as_f64().unwrap() > 0.0);
     }
     assert_eq!(components["latest"]["events_behind"], 0);

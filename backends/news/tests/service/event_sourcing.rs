@@ -120,7 +120,7 @@ async fn a_write_is_answered_while_the_read_side_is_down_and_seen_after() {
     assert_eq!(added.status, 201);
     let health = service.send("GET", "/health", ()).await;
     assert_eq!(health.status, 503);
-    assert_eq!(health.json()["components"]["latest"]["status"], "down");
+    assert_eq!(health.json()["components"]["latest"]["status"], "failing");
     run_sql(&folder, LATEST, "ALTER TABLE elsewhere RENAME TO position").await.unwrap();
 
     let service = Service::start_in(service.stop().await, ReadSide::CatchUp).await;
