@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{StatusCode, Version, header, request, response};
+use http::{StatusCode, Version, header, request};
 use http_body::Body as _;
 use plugins::Exchange;
 use tokio::time::Instant;
@@ -84,19 +84,20 @@ impl Visit<'_> {
             timer: &mut timer,
             deadline: asking.deadline,
             now,
+            head: &mut finish.head,
         };
         match call(caller, parts, body).await {
             Ok(called) => {
-                let Called { head, source, server, retries, sent_at } = called;
+                let Called { source, server, retries, sent_at } = called;
                 let arrived = Instant::now();
                 let time = Some(arrived.saturating_duration_since(sent_at));
                 finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
                 let idle = upstream.config.timeout.idle;
-                if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                    return self.switch(head, source, upgrade.map(|_| idle), finish);
+                if finish.head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return self.switch(source, upgrade.map(|_| idle), finish);
                 }
                 let limits = ResponseLimits { timer, idle, deadline: asking.deadline, arrived };
-                Ok(self.respond(head, source, limits, finish))
+                Ok(self.respond(source, limits, finish))
             }
             Err(failed) => {
                 let CallFailure { error, server, retries } = failed;
@@ -108,40 +109,39 @@ impl Visit<'_> {
 
     fn respond(
         &self,
-        mut head: response::Parts,
         source: Source,
         limits: ResponseLimits,
         finish: &mut Finish,
     ) -> Answer {
-        forward::strip_response(&mut head.headers);
-        finish.answer(head.status, "ok");
+        forward::strip_response(&mut finish.head.headers);
+        finish.answer(finish.head.status, "ok");
         let body = ResponseBody::new(source, &self.connection.worker.pools, limits);
-        (head, Payload::Upstream(body))
+        Payload::Upstream(Box::new(body))
     }
 
     /// 101: both connections leave HTTP once the head has gone out. `asked` is how long they may then be silent, if the
     /// client asked for it.
     fn switch(
         &self,
-        mut head: response::Parts,
         source: Source,
         asked: Option<Duration>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
-        let protocol = head.headers.get(header::UPGRADE).cloned();
+        let protocol = finish.head.headers.get(header::UPGRADE).cloned();
         let (Source::Http1(http1), Some(protocol), Some(idle)) = (source, protocol, asked) else {
             // A server that switches without being asked, or does not say to what.
             return Err(Failure::ResponseBroken);
         };
         let (server, first) = http1.into_switched();
+        let head = &mut finish.head;
         forward::strip_response(&mut head.headers);
         let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         forward::set_upgrade(&mut head.headers, protocol);
-        finish.answer(head.status, "upgraded");
+        finish.answer(StatusCode::SWITCHING_PROTOCOLS, "upgraded");
         finish.complete = true;
-        let tunnel = Tunnel { server, first, finish: None, websocket, idle };
+        let tunnel = Tunnel { server, first, websocket, idle };
         *self.connection.tunnel.borrow_mut() = Some(tunnel);
-        Ok((head, Payload::Empty))
+        Ok(Payload::Empty)
     }
 }
 

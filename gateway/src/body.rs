@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{Response, response};
 use http_body::{Frame, SizeHint};
 use plugins::Transform;
 
@@ -15,8 +16,7 @@ use crate::upstream::response_body::{ResponseBody, ResponseBodyError};
 /// A response body, and the end of its request.
 pub(crate) struct Body {
     payload: Payload,
-    /// Not with a tunnel, which takes it over.
-    finish: Option<Box<Finish>>,
+    finish: Box<Finish>,
 }
 
 /// Where the bytes come from.
@@ -26,14 +26,14 @@ pub(crate) enum Payload {
     /// They are here.
     Whole(Bytes),
     /// They stream from a server.
-    Upstream(ResponseBody),
+    Upstream(Box<ResponseBody>),
     /// They stream from a server and are changed on the way.
     Changed(Box<Changed>),
 }
 
 /// A streaming body with transforms.
 pub(crate) struct Changed {
-    body: ResponseBody,
+    body: Box<ResponseBody>,
     transforms: Vec<Box<dyn Transform>>,
     /// Trailers that came before the transforms' rest went out.
     waiting: VecDeque<Frame<Bytes>>,
@@ -41,7 +41,7 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    pub(crate) fn new(body: ResponseBody, transforms: Vec<Box<dyn Transform>>) -> Self {
+    pub(crate) fn new(body: Box<ResponseBody>, transforms: Vec<Box<dyn Transform>>) -> Self {
         Self { body, transforms, waiting: VecDeque::new(), ended: false }
     }
 
@@ -61,7 +61,7 @@ impl Changed {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)) {
+            match std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut *self.body), cx)) {
                 None => self.end(None)?,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -107,18 +107,30 @@ impl http_body::Body for Changed {
 
 impl Body {
     /// The body of the response that `finish` waits for.
-    pub(crate) fn new(payload: Payload, mut finish: Option<Box<Finish>>) -> Self {
-        if let Some(finish) = &mut finish {
-            finish.complete |= payload.is_end();
-        }
+    pub(crate) fn new(payload: Payload, mut finish: Box<Finish>) -> Self {
+        finish.complete |= payload.is_end();
         Self { payload, finish }
+    }
+
+    /// The head of the response.
+    pub(crate) fn head(&self) -> &response::Parts {
+        &self.finish.head
+    }
+
+    /// Takes the head out, for those who send it by itself.
+    pub(crate) fn take_head(&mut self) -> response::Parts {
+        let (empty, ()) = Response::new(()).into_parts();
+        std::mem::replace(&mut self.finish.head, empty)
+    }
+
+    /// The end of the request, for what takes over from HTTP.
+    pub(crate) fn into_finish(self) -> Box<Finish> {
+        self.finish
     }
 
     /// Not all of what was handed over has reached the client.
     pub(crate) fn break_off(&mut self) {
-        if let Some(finish) = &mut self.finish {
-            finish.complete = false;
-        }
+        self.finish.complete = false;
     }
 }
 
@@ -127,7 +139,7 @@ impl Payload {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Upstream(body) => http_body::Body::is_end_stream(body),
+            Self::Upstream(body) => http_body::Body::is_end_stream(&**body),
             Self::Changed(changed) => changed.ended && changed.waiting.is_empty(),
         }
     }
@@ -140,7 +152,7 @@ impl Payload {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Upstream(body) => http_body::Body::poll_frame(Pin::new(body), cx),
+            Self::Upstream(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx),
             Self::Changed(changed) => changed.poll(cx),
         }
     }
@@ -156,7 +168,6 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         let Self { payload, finish } = self.get_mut();
         let polled = payload.poll(cx);
-        let Some(finish) = finish else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 finish.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -177,7 +188,7 @@ impl http_body::Body for Body {
         match &self.payload {
             Payload::Empty => SizeHint::with_exact(0),
             Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Payload::Upstream(body) => http_body::Body::size_hint(body),
+            Payload::Upstream(body) => http_body::Body::size_hint(&**body),
             Payload::Changed(_) => SizeHint::default(),
         }
     }

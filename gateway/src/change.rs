@@ -47,10 +47,10 @@ where
 /// Runs what plugins want done to a response body. From the first that wants it whole, it is in memory.
 pub(crate) async fn change_body(
     exchange: &mut Exchange,
-    mut head: response::Parts,
+    head: &mut response::Parts,
     mut payload: Payload,
     steps: Vec<BodyStep>,
-) -> Result<(response::Parts, Payload), Failure> {
+) -> Result<Payload, Failure> {
     head.headers.remove(header::CONTENT_LENGTH);
     let mut transforms = Vec::new();
     for step in steps {
@@ -59,15 +59,17 @@ pub(crate) async fn change_body(
             BodyStep::Whole { plugin, limit } => {
                 payload = attach(payload, std::mem::take(&mut transforms))?;
                 let body = gather(payload, limit).await?;
-                let mut response = Response::from_parts(head, body);
+                let (empty, ()) = Response::new(()).into_parts();
+                let mut response = Response::from_parts(std::mem::replace(head, empty), body);
                 let done = plugin.whole_response(exchange, &mut response).done().await;
                 done.map_err(Failure::Refused)?;
                 let (parts, body) = response.into_parts();
-                (head, payload) = (parts, Payload::Whole(body));
+                *head = parts;
+                payload = Payload::Whole(body);
             }
         }
     }
-    Ok((head, attach(payload, transforms)?))
+    attach(payload, transforms)
 }
 
 /// Puts transforms before a body; one that is in memory passes through them at once.
@@ -99,7 +101,7 @@ async fn gather(payload: Payload, limit: usize) -> Result<Bytes, Failure> {
         Payload::Empty => return Ok(Bytes::new()),
         Payload::Whole(bytes) if bytes.len() > limit => Err(NotCollected::TooLong),
         Payload::Whole(bytes) => return Ok(bytes),
-        Payload::Upstream(body) => collect_within(body, limit).await,
+        Payload::Upstream(body) => collect_within(*body, limit).await,
         Payload::Changed(changed) => collect_within(*changed, limit).await,
     };
     collected.map_err(|error| match error {

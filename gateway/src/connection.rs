@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::client::Peer;
 use crate::deadline::{Clock, Timer};
-use crate::finish::Finish;
 use crate::http1::wire::Link;
 use crate::observe::access_log::Entry;
 use crate::refusal::WireRefusal;
@@ -43,8 +42,6 @@ pub(crate) struct Tunnel {
     pub(crate) server: Socket,
     /// What the server sent right behind its response.
     pub(crate) first: Bytes,
-    /// Ends the request when the tunnel ends.
-    pub(crate) finish: Option<Box<Finish>>,
     /// They speak WebSocket, so that the end can be told between two frames.
     pub(crate) websocket: bool,
     /// `timeout.idle` of the upstream.

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request};
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header, request, response,
+};
 use plugins::Exchange;
 use plugins::exchange::Scheme;
 use plugins::hooks::{Ending, Outcome};
@@ -16,7 +18,7 @@ use crate::observe::access_log::Entry;
 use crate::observe::metrics::InFlight as Counted;
 use crate::snapshot::{ROUTE_NONE, Route};
 use crate::upstream::InFlight;
-use crate::worker::Current;
+use crate::worker::{Current, Worker};
 
 /// Nginx' word for a client that left before there was a status.
 const CLIENT_GONE: u16 = 499;
@@ -31,6 +33,8 @@ pub(crate) struct Finish {
     pub(crate) route: usize,
     /// What was answered; 499 until then.
     pub(crate) status: StatusCode,
+    /// The head of the response, built where it stays: it is too large to be handed from function to function.
+    pub(crate) head: response::Parts,
     /// Why it ended as it did.
     pub(crate) reason: &'static str,
     /// All of the response has been handed over.
@@ -77,13 +81,14 @@ impl Finish {
     pub(crate) fn begin(connection: &Rc<Connection>, current: &Rc<Current>) -> Box<Self> {
         connection.in_flight.set(connection.in_flight.get() + 1);
         connection.served.set(connection.served.get() + 1);
-        // Boxed, because it moves through hyper with the response.
+        // Boxed, because it goes on with the response.
         Box::new(Self {
             connection: Rc::clone(connection),
             current: Rc::clone(current),
             started: Instant::now(),
             route: ROUTE_NONE,
             status: StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST),
+            head: Response::new(()).into_parts().0,
             reason: "client-gone",
             complete: false,
             bytes_out: 0,
@@ -93,6 +98,11 @@ impl Finish {
             line: None,
             _in_flight: connection.worker.process.metrics.in_flight(),
         })
+    }
+
+    /// The worker of its connection.
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.connection.worker
     }
 
     /// Keeps what the log line will say of the request.
@@ -134,6 +144,7 @@ impl Finish {
     /// A response is on its way.
     pub(crate) fn answer(&mut self, status: StatusCode, reason: &'static str) {
         self.status = status;
+        self.head.status = status;
         self.reason = reason;
     }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header, request, response};
+use http::{Method, Request, Version, header, request};
 use plugins::exchange::Origin;
 use plugins::{Client, Exchange};
 use tokio::time::Instant;
@@ -35,12 +35,13 @@ use crate::target::{At, host_of, redirect_to, rewrite as rewrite_target, set_pat
 use crate::timing::{add_proxy_status, add_server_timing};
 use crate::worker::Current;
 
-/// Answers one request. What fails becomes a reply here, and nowhere else.
+/// Answers one request. What fails becomes a reply here, and nowhere else. The head of the response stands in the body,
+/// which goes the longer way.
 pub(crate) async fn answer(
     connection: &Rc<Connection>,
-    mut parts: request::Parts,
+    parts: &mut request::Parts,
     incoming: Incoming,
-) -> (response::Parts, Body) {
+) -> Body {
     let current = connection.worker.current();
     let mut finish = Finish::begin(connection, &current);
     let version = parts.version;
@@ -50,21 +51,14 @@ pub(crate) async fn answer(
         _ => Audience::Http,
     };
     let visit = Visit { connection, current: &current, version, audience };
-    let (mut head, payload) = match visit.handle(&mut parts, incoming, &mut finish).await {
-        Ok(response) => response,
+    let payload = match visit.handle(parts, incoming, &mut finish).await {
+        Ok(payload) => payload,
         Err(failure) => visit.fail(failure, &mut finish),
     };
-    visit.settle(&mut head, &mut finish);
+    visit.settle(&mut finish);
     // A response to HEAD has no body, and nobody asks for one.
     finish.complete |= is_head;
-    let finish = match &mut *connection.tunnel.borrow_mut() {
-        Some(tunnel) => {
-            tunnel.finish = Some(finish);
-            None
-        }
-        None => Some(finish),
-    };
-    (head, Body::new(payload, finish))
+    Body::new(payload, finish)
 }
 
 /// What every step of one request needs.
@@ -98,8 +92,8 @@ impl Asking<'_> {
     }
 }
 
-/// A response: its head, and where its body comes from.
-pub(crate) type Answer = (response::Parts, Payload);
+/// Where the body of a response comes from; its head is in [`Finish`].
+pub(crate) type Answer = Payload;
 
 impl Visit<'_> {
     async fn handle(
@@ -199,7 +193,8 @@ impl Visit<'_> {
                 finish.answer(response.status(), "plugin");
                 exchange.origin = Origin::Gateway;
                 let (head, body) = response.into_parts();
-                Ok((head, Payload::Whole(body)))
+                finish.head = head;
+                Ok(Payload::Whole(body))
             }
             Ok(None) => {
                 let mut parts = take(&mut exchange.request);
@@ -222,30 +217,30 @@ impl Visit<'_> {
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
         let Passage { mut exchange, reached } = passage;
-        let (mut head, mut payload) = match answer {
-            Ok(answer) => answer,
+        let mut payload = match answer {
+            Ok(payload) => payload,
             Err(failure) => {
                 exchange.origin = Origin::Gateway;
                 self.fail(failure, finish)
             }
         };
         if route.chain.sees_responses() {
-            route.chain.up(&mut exchange, &mut head, reached).await;
+            route.chain.up(&mut exchange, &mut finish.head, reached).await;
             let steps = match payload {
                 Payload::Empty => Vec::new(),
                 Payload::Whole(_) | Payload::Upstream(..) | Payload::Changed(_) => {
-                    route.chain.body_steps(&exchange, &head, reached)
+                    route.chain.body_steps(&exchange, &finish.head, reached)
                 }
             };
             if !steps.is_empty() {
-                (head, payload) = change_body(&mut exchange, head, payload, steps).await?;
+                payload = change_body(&mut exchange, &mut finish.head, payload, steps).await?;
             }
-            finish.status = head.status;
+            finish.status = finish.head.status;
         }
         if route.chain.sees_ends() || exchange.client.identity.is_some() {
             finish.exchange = Some(exchange);
         }
-        Ok((head, payload))
+        Ok(payload)
     }
 
     /// Step 4: serve.
@@ -267,16 +262,14 @@ impl Visit<'_> {
                 let at = asking.at.ok_or(Failure::NoRoute)?;
                 let location = redirect_to(location, &parts.uri, &at);
                 finish.answer(*status, "redirect");
-                let mut head = head(*status);
-                head.headers.insert(header::LOCATION, location?);
-                Ok((head, Payload::Empty))
+                finish.head.headers.insert(header::LOCATION, location?);
+                Ok(Payload::Empty)
             }
             Action::Respond { status, .. } => {
                 finish.answer(*status, "fixed");
-                let mut head = head(*status);
                 let (headers, body) = asking.route.fixed.clone().unwrap_or_default();
-                head.headers = headers;
-                Ok((head, Payload::Whole(body)))
+                finish.head.headers = headers;
+                Ok(Payload::Whole(body))
             }
         }
     }
@@ -293,33 +286,28 @@ impl Visit<'_> {
         }
         let error = failure.proxy_error();
         let settings = self.current.config.routes.get(finish.route);
-        let (mut head, body) = reply(failure, self.audience).into_parts();
+        let (head, body) = reply(failure, self.audience).into_parts();
+        finish.head = head;
         if settings.is_some_and(|settings| settings.proxy_status) {
-            add_proxy_status(&mut head.headers, error);
+            add_proxy_status(&mut finish.head.headers, error);
         }
-        (head, if body.is_empty() { Payload::Empty } else { Payload::Whole(body) })
+        if body.is_empty() { Payload::Empty } else { Payload::Whole(body) }
     }
 
     /// The last touches to a head: what the connection does next, and what the route wants told.
-    fn settle(&self, head: &mut response::Parts, finish: &mut Finish) {
+    fn settle(&self, finish: &mut Finish) {
         if let Some(settings) = self.current.config.routes.get(finish.route) {
             if settings.server_timing {
-                add_server_timing(&mut head.headers, finish);
+                add_server_timing(finish);
             }
             if settings.proxy_status && finish.reason == "ok" {
-                add_proxy_status(&mut head.headers, None);
+                add_proxy_status(&mut finish.head.headers, None);
             }
         }
         if self.version == Version::HTTP_2 {
-            head.headers.remove(header::CONNECTION);
+            finish.head.headers.remove(header::CONNECTION);
         }
     }
-}
-
-fn head(status: StatusCode) -> response::Parts {
-    let (mut head, ()) = Response::new(()).into_parts();
-    head.status = status;
-    head
 }
 
 /// Takes the headers out for the server; method, URI and version stay with the plugins.

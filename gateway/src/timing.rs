@@ -5,14 +5,14 @@ use http::{HeaderMap, HeaderValue};
 use crate::finish::Finish;
 
 /// `Server-Timing` (W3C): what the gateway and the server took, in milliseconds.
-pub(crate) fn add_server_timing(headers: &mut HeaderMap, finish: &Finish) {
+pub(crate) fn add_server_timing(finish: &mut Finish) {
     let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1_000.0;
     let mut text = format!("gateway;dur={:.3}", millis(finish.started.elapsed()));
     if let Some(time) = finish.asked.as_ref().and_then(|asked| asked.time) {
         text.push_str(&format!(", upstream;dur={:.3}", millis(time)));
     }
     if let Ok(value) = HeaderValue::try_from(text) {
-        headers.append("server-timing", value);
+        finish.head.headers.append("server-timing", value);
     }
 }
 

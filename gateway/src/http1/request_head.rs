@@ -1,7 +1,9 @@
 //! The head of a request over HTTP/1.1: read from clients strictly, written to servers.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
 use super::fields;
 use super::lines::Lines;
@@ -13,9 +15,8 @@ const METHOD_MAX: usize = 32;
 /// The longest target the `http` crate holds.
 const TARGET_MAX: usize = u16::MAX as usize - 1;
 
-/// A request, and what its head says of what follows it.
-pub(crate) struct Head {
-    pub(crate) parts: request::Parts,
+/// What a head says of what follows it, and of the connection.
+pub(crate) struct Told {
     pub(crate) body: BodyKind,
     /// The client waits for 100 before it sends the body.
     pub(crate) expects: bool,
@@ -23,7 +24,7 @@ pub(crate) struct Head {
     pub(crate) persistent: bool,
 }
 
-/// What a head says of what follows it.
+/// The body behind a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyKind {
     /// No body.
@@ -45,31 +46,30 @@ struct Facts {
     expects: bool,
 }
 
-/// Reads a complete head.
-pub(crate) fn parse(head: &Bytes, lines: &Lines) -> Result<Head, WireRefusal> {
-    let (method, uri, version) = request_line(head, lines.first(head))?;
+/// Reads a complete head into `parts`.
+pub(crate) fn parse(
+    head: &Bytes,
+    lines: &Lines,
+    parts: &mut request::Parts,
+) -> Result<Told, WireRefusal> {
+    request_line(head, lines.first(head), parts)?;
     let mut facts = Facts::default();
-    let headers = fields::parse(head, lines, |name, value| facts.note(name, value))?;
-    if version == Version::HTTP_11 && !facts.host {
+    parts.headers = fields::parse(head, lines, |name, value| facts.note(name, value))?;
+    let is_old = parts.version == Version::HTTP_10;
+    if !is_old && !facts.host {
         return Err(WireRefusal::Host);
     }
-    if facts.chunked && (facts.length.is_some() || version == Version::HTTP_10) {
+    if facts.chunked && (facts.length.is_some() || is_old) {
         return Err(WireRefusal::Ambiguous);
     }
-    let (mut parts, ()) = Request::new(()).into_parts();
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
     let body = match (facts.chunked, facts.length) {
         (true, _) => BodyKind::Chunked,
         (false, Some(length)) if length > 0 => BodyKind::Length(length),
         (false, _) => BodyKind::None,
     };
-    Ok(Head {
-        parts,
-        body,
-        // HTTP/1.0 knows no 100 (RFC 9110, section 10.1.1).
-        expects: facts.expects && version == Version::HTTP_11,
-        persistent: !facts.close && (version == Version::HTTP_11 || facts.keep_alive),
-    })
+    // HTTP/1.0 knows no 100 (RFC 9110, section 10.1.1).
+    let expects = facts.expects && !is_old;
+    Ok(Told { body, expects, persistent: !facts.close && (!is_old || facts.keep_alive) })
 }
 
 impl Facts {
@@ -108,8 +108,9 @@ const VERSION: &[u8] = b"HTTP/1.1";
 
 fn request_line(
     head: &Bytes,
-    range: std::ops::Range<usize>,
-) -> Result<(Method, Uri, Version), WireRefusal> {
+    range: Range<usize>,
+    parts: &mut request::Parts,
+) -> Result<(), WireRefusal> {
     let (text, start) = (&head[range.clone()], range.start);
     let end = text.len();
     let method_end = text.iter().position(|&byte| !is_token(byte)).unwrap_or(end);
@@ -119,7 +120,7 @@ fn request_line(
     if !has_room || text[method_end] != b' ' || text[version_start - 1] != b' ' {
         return Err(no_request_line(text));
     }
-    let version = match &text[version_start..] {
+    parts.version = match &text[version_start..] {
         VERSION => Version::HTTP_11,
         b"HTTP/1.0" => Version::HTTP_10,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
@@ -134,13 +135,13 @@ fn request_line(
         return Err(WireRefusal::Connect);
     }
     check_target(method, target)?;
-    let method = Method::from_bytes(method).map_err(|_| WireRefusal::RequestLine)?;
+    parts.method = Method::from_bytes(method).map_err(|_| WireRefusal::RequestLine)?;
     if target.len() > TARGET_MAX {
         return Err(WireRefusal::TargetLength);
     }
     let target = head.slice(start + method_end + 1..start + version_start - 1);
-    let uri = Uri::from_maybe_shared(target).map_err(|_| WireRefusal::Target)?;
-    Ok((method, uri, version))
+    parts.uri = Uri::from_maybe_shared(target).map_err(|_| WireRefusal::Target)?;
+    Ok(())
 }
 
 /// A control byte in it says more than that its parts are not there.

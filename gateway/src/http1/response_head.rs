@@ -1,19 +1,11 @@
 //! The head of a response over HTTP/1.1: read from servers, written to clients.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, response};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header, response};
 
 use super::fields;
 use super::lines::Lines;
 use crate::refusal::WireRefusal;
-
-/// A response, and what its head says of what follows it.
-pub(crate) struct Head {
-    pub(crate) parts: response::Parts,
-    facts: Facts,
-    /// Whether the server takes another request on this connection.
-    pub(crate) persistent: bool,
-}
 
 /// How the body of a response ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,36 +22,42 @@ pub(crate) enum BodyEnd {
     Close,
 }
 
+/// What the head of a response says of what follows it.
 #[derive(Default)]
-struct Facts {
+pub(crate) struct Facts {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    /// Whether the server takes another request on this connection.
+    pub(crate) persistent: bool,
 }
 
-/// Reads a complete head.
-pub(crate) fn parse(head: &Bytes, lines: &Lines) -> Result<Head, WireRefusal> {
-    let (status, version) = status_line(&head[lines.first(head)])?;
+/// Reads a complete head into `parts`.
+pub(crate) fn parse(
+    head: &Bytes,
+    lines: &Lines,
+    parts: &mut response::Parts,
+) -> Result<Facts, WireRefusal> {
+    (parts.status, parts.version) = status_line(&head[lines.first(head)])?;
     let mut facts = Facts::default();
-    let headers = fields::parse(head, lines, |name, value| facts.note(name, value))?;
+    parts.headers = fields::parse(head, lines, |name, value| facts.note(name, value))?;
     if facts.chunked && facts.length.is_some() {
         return Err(WireRefusal::Ambiguous);
     }
-    let (mut parts, ()) = Response::new(()).into_parts();
-    (parts.status, parts.version, parts.headers) = (status, version, headers);
-    let persistent = !facts.close && (version == Version::HTTP_11 || facts.keep_alive);
-    Ok(Head { parts, facts, persistent })
+    let stays = parts.version == Version::HTTP_11 || facts.keep_alive;
+    facts.persistent = stays && !facts.close;
+    Ok(facts)
 }
 
-impl Head {
-    /// How its body ends. `to_head`: it answers HEAD.
-    pub(crate) fn body_end(&self, to_head: bool) -> BodyEnd {
-        match self.parts.status {
+impl Facts {
+    /// How the body ends. `to_head`: the response answers HEAD.
+    pub(crate) fn body_end(&self, status: StatusCode, to_head: bool) -> BodyEnd {
+        match status {
             StatusCode::SWITCHING_PROTOCOLS => BodyEnd::Switched,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => BodyEnd::None,
             _ if to_head => BodyEnd::None,
-            _ => match (self.facts.chunked, self.facts.length) {
+            _ => match (self.chunked, self.length) {
                 (true, _) => BodyEnd::Chunked,
                 (false, Some(0)) => BodyEnd::None,
                 (false, Some(length)) => BodyEnd::Length(length),
@@ -67,9 +65,7 @@ impl Head {
             },
         }
     }
-}
 
-impl Facts {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), WireRefusal> {
         match *name {
             header::CONTENT_LENGTH => {

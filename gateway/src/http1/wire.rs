@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::request;
 use http_body::{Frame, SizeHint};
 use thiserror::Error;
 
@@ -13,7 +14,7 @@ use super::chunked::{Chunked, Piece};
 use super::input::Input;
 use super::lines::{HeadLimits, Kind, Lines};
 use super::output::Output;
-use super::request_head::{self, BodyKind, Head};
+use super::request_head::{self, BodyKind, Told};
 use crate::refusal::WireRefusal;
 use crate::socket::Socket;
 
@@ -77,23 +78,26 @@ impl Reading {
         Self { input, limits, lines, body: BodyState::Over, expects: false }
     }
 
-    /// The next request, if its head is complete. Only when the body before it is over.
-    pub(crate) fn next_head(&mut self) -> Result<Option<Head>, WireRefusal> {
+    /// The next request, read into `parts` if its head is complete. Only when the body before it is over.
+    pub(crate) fn next_head(
+        &mut self,
+        parts: &mut request::Parts,
+    ) -> Result<Option<Told>, WireRefusal> {
         if self.input.is_empty() {
             return Ok(None);
         }
         let Some(length) = self.lines.scan(self.input.bytes(), self.limits)? else {
             return Ok(None);
         };
-        let head = request_head::parse(&self.input.take(length), &self.lines)?;
+        let told = request_head::parse(&self.input.take(length), &self.lines, parts)?;
         self.lines.clear();
-        self.expects = head.expects;
-        self.body = match head.body {
+        self.expects = told.expects;
+        self.body = match told.body {
             BodyKind::None => BodyState::Over,
             BodyKind::Length(length) => BodyState::Length(length),
             BodyKind::Chunked => BodyState::Chunked(Box::new(Chunked::new(self.limits))),
         };
-        Ok(Some(head))
+        Ok(Some(told))
     }
 
     /// Whether the body of the request has come to its end.
@@ -156,11 +160,14 @@ impl Wire {
         Self { socket: Some(socket), output: Output::default(), reading, epoch: 0, link }
     }
 
-    /// The next request, if its head is complete.
-    pub(crate) fn next_head(&mut self) -> Result<Option<Head>, WireRefusal> {
-        let head = self.reading.next_head()?;
-        self.epoch += u64::from(head.is_some());
-        Ok(head)
+    /// The next request, read into `parts` if its head is complete.
+    pub(crate) fn next_head(
+        &mut self,
+        parts: &mut request::Parts,
+    ) -> Result<Option<Told>, WireRefusal> {
+        let told = self.reading.next_head(parts)?;
+        self.epoch += u64::from(told.is_some());
+        Ok(told)
     }
 
     /// The socket, what was read beyond the last request, and whether that had come to its end. A body that is still held

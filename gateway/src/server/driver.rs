@@ -138,10 +138,10 @@ async fn speak_http1(
         Ended::Refused(refusal) => refuse(&mut socket, connection, refusal).await,
         Ended::Over => linger::close(socket, body_is_over && rest.is_empty()).await,
         Ended::Gone | Ended::Stuck => {}
-        Ended::Switched => {
+        Ended::Switched(finish) => {
             let tunnel = connection.tunnel.take();
             if let Some(tunnel) = tunnel {
-                Box::pin(tunnel::run(socket, rest, tunnel, connection)).await;
+                Box::pin(tunnel::run(socket, rest, tunnel, finish)).await;
             }
         }
     }

@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode, Version, header, response};
+use http::{Method, Request, StatusCode, Version, header, request};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::deadline::Timer;
+use crate::finish::Finish;
 use crate::http1::output::Coding;
-use crate::http1::request_head::Head;
+use crate::http1::request_head::Told;
 use crate::http1::response_head::{self, Framing, Goodbye};
 use crate::http1::wire::{Wire, WireBody};
 use crate::incoming::Incoming;
@@ -26,7 +27,6 @@ use crate::refusal::WireRefusal;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How speaking HTTP/1 ended.
-#[derive(Clone, Copy, Debug)]
 pub(super) enum Ended {
     /// Nothing is under way; the connection may rest.
     Quiet,
@@ -38,18 +38,20 @@ pub(super) enum Ended {
     Stuck,
     /// A head was refused.
     Refused(WireRefusal),
-    /// 101 has gone out: the tunnel takes over.
-    Switched,
+    /// 101 has gone out: the tunnel takes over, and the request ends when it does.
+    Switched(Box<Finish>),
 }
 
 /// Speaks until the connection is idle or over.
 pub(super) async fn speak(wire: &Rc<RefCell<Wire>>, connection: &Rc<Connection>) -> Ended {
+    // One request after the other stands here; it is too large to be handed from function to function.
+    let (mut parts, ()) = Request::new(()).into_parts();
     loop {
-        let head = match next_head(wire, connection).await {
-            Ok(head) => head,
+        let told = match next_head(wire, connection, &mut parts).await {
+            Ok(told) => told,
             Err(ended) => return ended,
         };
-        match exchange(wire, connection, head).await {
+        match exchange(wire, connection, &mut parts, told.persistent).await {
             Ok(()) => {}
             Err(ended) => return ended,
         }
@@ -57,14 +59,18 @@ pub(super) async fn speak(wire: &Rc<RefCell<Wire>>, connection: &Rc<Connection>)
 }
 
 /// Waits for the next request: within the header timeout from its first byte on.
-async fn next_head(wire: &RefCell<Wire>, connection: &Connection) -> Result<Head, Ended> {
+async fn next_head(
+    wire: &RefCell<Wire>,
+    connection: &Connection,
+    parts: &mut request::Parts,
+) -> Result<Told, Ended> {
     let mut timer = connection.timer(Version::HTTP_11);
     let mut since = None;
     poll_fn(|cx| {
         let wire = &mut *wire.borrow_mut();
         loop {
-            match wire.next_head() {
-                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            match wire.next_head(parts) {
+                Ok(Some(told)) => return Poll::Ready(Ok(told)),
                 Ok(None) => {}
                 Err(refusal) => return Poll::Ready(Err(Ended::Refused(refusal))),
             }
@@ -90,13 +96,13 @@ async fn next_head(wire: &RefCell<Wire>, connection: &Connection) -> Result<Head
 async fn exchange(
     wire: &Rc<RefCell<Wire>>,
     connection: &Rc<Connection>,
-    head: Head,
+    parts: &mut request::Parts,
+    persistent: bool,
 ) -> Result<(), Ended> {
-    let Head { parts, persistent, .. } = head;
     let asked = Asked { version: parts.version, is_head: parts.method == Method::HEAD };
     let has_body = !wire.borrow().reading.body_is_over();
     let incoming = if has_body { Incoming::Http1(WireBody::new(wire)) } else { Incoming::Empty };
-    let answered = {
+    let body = {
         let mut answering = pin!(proxy::answer(connection, parts, incoming));
         poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
@@ -104,21 +110,20 @@ async fn exchange(
         })
         .await?
     };
-    let (head, body) = answered;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(switch(wire, connection, head).await);
+    if body.head().status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(switch(wire, connection, body).await);
     }
     let mut responding = Responding::begin(wire, connection, body);
-    let framing = framing(&head, &responding.body, asked);
+    let framing = framing(&responding.body, asked);
     let goodbye = match framing {
         Framing::UntilClose => Goodbye::Closes,
         Framing::None
         | Framing::Kept
         | Framing::Told(_)
         | Framing::Length(_)
-        | Framing::Chunked => responding.goodbye(&head, persistent),
+        | Framing::Chunked => responding.goodbye(persistent),
     };
-    responding.write_head(&head, framing, goodbye.said_to(asked.version));
+    responding.write_head(framing, goodbye.said_to(asked.version));
     if let Err(ended) = poll_fn(|cx| responding.poll(cx)).await {
         responding.body.break_off();
         return Err(ended);
@@ -131,11 +136,13 @@ async fn exchange(
 }
 
 /// Sends the head of a 101; whatever comes then is not HTTP.
-async fn switch(wire: &RefCell<Wire>, connection: &Connection, head: response::Parts) -> Ended {
+async fn switch(wire: &RefCell<Wire>, connection: &Connection, body: Body) -> Ended {
     let mut progress = Progress::new(connection);
-    response_head::write_switch(wire.borrow_mut().output.gather(), &head);
-    let written = poll_fn(|cx| progress.poll_write(cx, &mut wire.borrow_mut())).await;
-    written.err().unwrap_or(Ended::Switched)
+    response_head::write_switch(wire.borrow_mut().output.gather(), body.head());
+    match poll_fn(|cx| progress.poll_write(cx, &mut wire.borrow_mut())).await {
+        Ok(()) => Ended::Switched(body.into_finish()),
+        Err(ended) => ended,
+    }
 }
 
 /// What a request says of the form of its response.
@@ -146,7 +153,8 @@ struct Asked {
 }
 
 /// How the body is delimited (RFC 9112, section 6.3).
-fn framing(head: &response::Parts, body: &Body, asked: Asked) -> Framing {
+fn framing(body: &Body, asked: Asked) -> Framing {
+    let head = body.head();
     let exact = body.size_hint().exact();
     if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
         return Framing::None;
@@ -191,7 +199,7 @@ impl<'a> Responding<'a> {
     }
 
     /// Whether the connection closes after this response.
-    fn goodbye(&self, head: &response::Parts, persistent: bool) -> Goodbye {
+    fn goodbye(&self, persistent: bool) -> Goodbye {
         let connection = self.connection;
         let limit = connection.worker.current().config.limits.requests_per_connection;
         let ends = connection.worker.draining.get() || connection.served.get() >= limit;
@@ -200,13 +208,12 @@ impl<'a> Responding<'a> {
         let reading = &mut self.wire.borrow_mut().reading;
         let unread = !reading.body_is_over() && !is_read && !reading.skip_body();
         // A refusal that makes what follows doubtful says so itself.
-        let refused = head.headers.get(header::CONNECTION).is_some_and(|said| said == "close");
+        let refused = self.body.head().headers.get(header::CONNECTION).is_some_and(|said| said == "close");
         if persistent && !ends && !unread && !refused { Goodbye::Stays } else { Goodbye::Closes }
     }
 
     fn write_head(
         &mut self,
-        head: &response::Parts,
         framing: Framing,
         connection: Option<&'static [u8]>,
     ) {
@@ -217,7 +224,7 @@ impl<'a> Responding<'a> {
         }
         let date = &self.connection.worker.date.get().0;
         let mut wire = self.wire.borrow_mut();
-        response_head::write(wire.output.gather(), head, framing, connection, date);
+        response_head::write(wire.output.gather(), self.body.head(), framing, connection, date);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {

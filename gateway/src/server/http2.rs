@@ -40,8 +40,10 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (connection, taking) = (Rc::clone(&connection), Rc::clone(&taking));
         async move {
-            let (parts, incoming) = request.into_parts();
-            let (head, body) = proxy::answer(&connection, parts, Incoming::Http2(incoming)).await;
+            let (mut parts, incoming) = request.into_parts();
+            let incoming = Incoming::Http2(incoming);
+            let mut body = proxy::answer(&connection, &mut parts, incoming).await;
+            let head = body.take_head();
             Ok::<_, Infallible>(Response::from_parts(head, Watched::new(body, &taking)))
         }
     });

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::linger;
 use super::websocket::Frames;
-use crate::connection::{Connection, Tunnel};
+use crate::connection::Tunnel;
+use crate::finish::Finish;
 use crate::socket::Socket;
 use crate::upstream::response_body::ResponseBodyError;
 use crate::worker::Worker;
@@ -36,10 +37,10 @@ pub(super) async fn run(
     mut client: Socket,
     first: Vec<u8>,
     tunnel: Tunnel,
-    connection: &Rc<Connection>,
+    mut finish: Box<Finish>,
 ) {
-    let Tunnel { mut server, first: first_of_server, finish, websocket, idle } = tunnel;
-    let worker = &connection.worker;
+    let Tunnel { mut server, first: first_of_server, websocket, idle } = tunnel;
+    let worker = Rc::clone(finish.worker());
     let _upgraded = worker.process.metrics.upgraded();
     let moved = Cell::new(Instant::now());
     let (mut up, mut down) = (Way::new(websocket, &moved), Way::new(websocket, &moved));
@@ -61,18 +62,17 @@ pub(super) async fn run(
         tokio::select! {
             () = talk(upwards, downwards, websocket) => Ended::Talked,
             () = silence(&moved, idle) => Ended::Silent,
-            () = drained(worker, websocket, &told) => Ended::Cut,
+            () = drained(&worker, websocket, &told) => Ended::Cut,
         }
     };
-    if let Some(mut finish) = finish {
-        finish.bytes_out = down.bytes;
-        finish.bytes_in = Some(Rc::new(Cell::new(up.bytes)));
-        match ended {
-            Ended::Talked if !*leave.borrow() => {}
-            Ended::Talked | Ended::Cut => finish.reason = "drained",
-            Ended::Silent => finish.reason = ResponseBodyError::Idle.reason(),
-        }
+    finish.bytes_out = down.bytes;
+    finish.bytes_in = Some(Rc::new(Cell::new(up.bytes)));
+    match ended {
+        Ended::Talked if !*leave.borrow() => {}
+        Ended::Talked | Ended::Cut => finish.reason = "drained",
+        Ended::Silent => finish.reason = ResponseBodyError::Idle.reason(),
     }
+    drop(finish);
     drop(server);
     drop(timeout(PATIENCE, linger::drain(&mut client)).await);
 }

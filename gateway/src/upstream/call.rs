@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::uri::{Authority, Parts as UriParts, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, response};
@@ -25,8 +26,6 @@ const TRIES_MAX: usize = 3;
 
 /// A response whose body is still to come.
 pub(crate) struct Called {
-    /// The head of the response.
-    pub(crate) head: response::Parts,
     /// Where its body comes from.
     pub(crate) source: Source,
     /// Who answered.
@@ -39,7 +38,6 @@ pub(crate) struct Called {
 
 /// What an attempt brings.
 struct Attempted {
-    head: response::Parts,
     source: Source,
     sent_at: Instant,
 }
@@ -94,6 +92,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) deadline: Option<Instant>,
     /// Just now; asking the system for the time costs as much as routing.
     pub(crate) now: Instant,
+    /// Where the head of the response is built.
+    pub(crate) head: &'a mut response::Parts,
 }
 
 /// Sends a request. It is tried again on another server if a connection cannot be opened, and on a fresh connection
@@ -121,8 +121,8 @@ pub(crate) async fn call(
             Protocol::Http2 => Box::pin(attempt_http2(&mut caller, &server, parts, &mut body)).await,
         };
         match attempted {
-            Ok(Attempted { head, source, sent_at }) => {
-                return Ok(Called { head, source, server, retries, sent_at });
+            Ok(Attempted { source, sent_at }) => {
+                return Ok(Called { source, server, retries, sent_at });
             }
             Err(error) => {
                 if matches!(error, CallError::Connect(_)) {
@@ -158,9 +158,11 @@ async fn attempt_http1(
     let fate = sending.fate();
     let written = http1.written();
     http1.begin(parts, caller.upstream.host(server), sending);
-    let answered = wait(caller, sent_at, fate.as_deref(), poll_fn(|cx| http1.poll_head(cx))).await?;
+    let patience = Patience::new(caller, sent_at, fate.as_deref());
+    let head = &mut *caller.head;
+    let answered = patience.wait(caller.timer, poll_fn(|cx| http1.poll_head(cx, head))).await?;
     match answered {
-        Ok(head) => Ok(Attempted { head, source: Source::Http1(http1), sent_at }),
+        Ok(()) => Ok(Attempted { source: Source::Http1(http1), sent_at }),
         Err(Http1Error::Body(error)) => Err(error.into()),
         Err(error) => {
             // A kept connection may just have been closed by its server.
@@ -204,10 +206,12 @@ async fn attempt_http2(
     let fate = sending.fate();
     let request = for_http2(parts, sending, server, caller.upstream.host(server));
     let sent_at = Instant::now();
-    match wait(caller, sent_at, fate.as_deref(), http2.send(request)).await? {
+    let patience = Patience::new(caller, sent_at, fate.as_deref());
+    match patience.wait(caller.timer, http2.send(request)).await? {
         Ok((response, place)) => {
             let (head, incoming) = response.into_parts();
-            Ok(Attempted { head, source: Source::Http2 { incoming, _place: place }, sent_at })
+            *caller.head = head;
+            Ok(Attempted { source: Source::Http2 { incoming, _place: place }, sent_at })
         }
         Err(SendError { error, unsent }) => {
             *body = unsent.map(Request::into_body);
@@ -240,29 +244,40 @@ async fn open(
     }
 }
 
-/// Waits for a response, until the deadline or `timeout.response`. That begins with the last byte of the request, so a
-/// body that is still coming puts it off.
-async fn wait<F: Future>(
-    caller: &mut Caller<'_>,
-    sent_at: Instant,
-    fate: Option<&Fate>,
-    answer: F,
-) -> Result<F::Output, CallError> {
-    let patience = caller.upstream.config.timeout.response;
-    let mut answer = pin!(answer);
-    let mut since = sent_at;
-    loop {
-        let end = since + patience;
-        let limit = caller.deadline.map_or(end, |deadline| deadline.min(end));
-        if let Ok(output) = within(caller.timer, limit, answer.as_mut()).await {
-            return Ok(output);
-        }
-        if caller.deadline == Some(limit) {
-            return Err(CallError::Deadline);
-        }
-        match fate.and_then(Fate::last_piece) {
-            Some(last) if last > since => since = last,
-            Some(_) | None => return Err(CallError::ResponseTimeout),
+/// How long a response is waited for: until the deadline or `timeout.response`. That begins with the last byte of the
+/// request, so a body that is still coming puts it off.
+struct Patience<'a> {
+    response: Duration,
+    deadline: Option<Instant>,
+    since: Instant,
+    fate: Option<&'a Fate>,
+}
+
+impl<'a> Patience<'a> {
+    fn new(caller: &Caller<'_>, since: Instant, fate: Option<&'a Fate>) -> Self {
+        let response = caller.upstream.config.timeout.response;
+        Self { response, deadline: caller.deadline, since, fate }
+    }
+
+    async fn wait<F: Future>(
+        mut self,
+        timer: &mut Timer,
+        answer: F,
+    ) -> Result<F::Output, CallError> {
+        let mut answer = pin!(answer);
+        loop {
+            let end = self.since + self.response;
+            let limit = self.deadline.map_or(end, |deadline| deadline.min(end));
+            if let Ok(output) = within(timer, limit, answer.as_mut()).await {
+                return Ok(output);
+            }
+            if self.deadline == Some(limit) {
+                return Err(CallError::Deadline);
+            }
+            match self.fate.and_then(Fate::last_piece) {
+                Some(last) if last > self.since => self.since = last,
+                Some(_) | None => return Err(CallError::ResponseTimeout),
+            }
         }
     }
 }

@@ -139,11 +139,12 @@ impl Http1 {
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<response::Parts, Http1Error>> {
+        head: &mut response::Parts,
+    ) -> Poll<Result<(), Http1Error>> {
         loop {
             self.poll_send(cx)?;
-            if let Some(head) = self.next_head()? {
-                return Poll::Ready(Ok(head));
+            if self.next_head(head)? {
+                return Poll::Ready(Ok(()));
             }
             if ready!(self.input.poll_fill(cx, &mut self.socket))? == 0 {
                 return Poll::Ready(Err(Http1Error::Closed));
@@ -204,24 +205,24 @@ impl Http1 {
         }
     }
 
-    /// The head of the response, if it is complete. Interim ones (RFC 9110, section 15.2) are passed over.
-    fn next_head(&mut self) -> Result<Option<response::Parts>, Http1Error> {
-        let Reading::Head { to_head } = self.reading else { return Ok(None) };
+    /// Whether the head of the response is complete. Interim ones (RFC 9110, section 15.2) are passed over.
+    fn next_head(&mut self, head: &mut response::Parts) -> Result<bool, Http1Error> {
+        let Reading::Head { to_head } = self.reading else { return Ok(false) };
         loop {
             if self.input.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             let Some(length) = self.lines.scan(self.input.bytes(), LIMITS)? else {
-                return Ok(None);
+                return Ok(false);
             };
-            let head = response_head::parse(&self.input.take(length), &self.lines)?;
+            let facts = response_head::parse(&self.input.take(length), &self.lines, head)?;
             self.lines.clear();
-            let status = head.parts.status;
+            let status = head.status;
             if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                 continue;
             }
-            let after = if head.persistent { After::Stays } else { After::Ends };
-            self.reading = match head.body_end(to_head) {
+            let after = if facts.persistent { After::Stays } else { After::Ends };
+            self.reading = match facts.body_end(status, to_head) {
                 BodyEnd::Switched => Reading::Over(After::Ends),
                 BodyEnd::None => Reading::Over(after),
                 BodyEnd::Length(left) => Reading::Length { left, after },
@@ -230,7 +231,7 @@ impl Http1 {
                 }
                 BodyEnd::Close => Reading::UntilClose,
             };
-            return Ok(Some(head.parts));
+            return Ok(true);
         }
     }
 

@@ -7,9 +7,10 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 1024, count: 10, line_ends: LineE
 
 /// Reads heads and bodies until there is no more, or something is refused.
 fn read(reading: &mut Reading) -> Option<WireRefusal> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
     loop {
         let step = if reading.body_is_over() {
-            reading.next_head().map(|head| head.is_some())
+            reading.next_head(&mut parts).map(|head| head.is_some())
         } else {
             reading.step().map(|step| !matches!(step, Step::Missing))
         };
