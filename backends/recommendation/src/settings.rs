@@ -120,13 +120,15 @@ pub struct PostgresUrl(String);
 pub struct AmqpUrl(String);
 
 impl PostgresUrl {
-    pub(crate) fn dangerous_text(&self) -> &str {
+    /// The whole URL, password and all: for who connects, not for logs.
+    pub fn dangerous_text(&self) -> &str {
         &self.0
     }
 }
 
 impl AmqpUrl {
-    pub(crate) fn dangerous_text(&self) -> &str {
+    /// The whole URL, password and all: for who connects, not for logs.
+    pub fn dangerous_text(&self) -> &str {
         &self.0
     }
 }

@@ -2,20 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{self, Body, Service, add, draft, everything};
+use crate::homes::Homes;
+use crate::rig::{Body, Service, add, draft, everything};
+
+stories![
+    an_article_is_added_and_read,
+    an_article_without_a_date_is_published_when_it_is_added,
+    pages_count_from_one_and_begin_with_the_newest,
+    what_is_malformed_is_refused_with_a_reason_and_stores_nothing,
+    the_longest_legal_article_is_taken,
+    what_cannot_be_read_is_refused_with_a_reason,
+];
 
 const UNKNOWN: &str = "8d5e7a52-2f9b-4b0c-9a55-0d3d8d3f3f5e";
 
-#[tokio::test]
-async fn an_article_is_added_and_read() {
-    let service = Service::start().await;
+async fn an_article_is_added_and_read(homes: &Homes) {
+    let service = Service::start(homes).await;
     let mut sent = draft("Title");
     sent["published_at"] = json!("2026-03-01T12:00:00.123456Z");
     let added = add(&service, "POST", sent.clone()).await;
     for (key, value) in sent.as_object().unwrap() {
         assert_eq!(&added[key], value, "{key}");
     }
-    assert_eq!((&added["version"], &added["news_type"]), (&json!(1), &json!("famous")));
+    let theme = &service.home().theme;
+    assert_eq!((&added["version"], &added["news_type"]), (&json!(1), &json!(theme)));
     let mut keys: Vec<&String> = added.as_object().unwrap().keys().collect();
     keys.sort_unstable();
     let contract = [
@@ -36,16 +46,14 @@ async fn an_article_is_added_and_read() {
     assert_eq!(read.json(), json!({ "status": "success", "news": added }));
 }
 
-#[tokio::test]
-async fn an_article_without_a_date_is_published_when_it_is_added() {
-    let service = Service::start().await;
+async fn an_article_without_a_date_is_published_when_it_is_added(homes: &Homes) {
+    let service = Service::start(homes).await;
     let added = add(&service, "POST", draft("Title")).await;
     assert_eq!(added["published_at"], added["created_at"]);
 }
 
-#[tokio::test]
-async fn pages_count_from_one_and_begin_with_the_newest() {
-    let service = Service::start().await;
+async fn pages_count_from_one_and_begin_with_the_newest(homes: &Homes) {
+    let service = Service::start(homes).await;
     assert_eq!(everything(&service).await, json!([]), "an empty page is no failure");
     for day in [2, 4, 1, 5, 3] {
         let mut article = draft(&day.to_string());
@@ -73,9 +81,8 @@ async fn pages_count_from_one_and_begin_with_the_newest() {
     }
 }
 
-#[tokio::test]
-async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
-    let service = Service::start().await;
+async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing(homes: &Homes) {
+    let service = Service::start(homes).await;
     let but = |key: &str, value: Value| {
         let mut draft = draft("Title");
         draft[key] = value;
@@ -100,6 +107,8 @@ async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
         ("POST", but("content", json!("x".repeat(100_001))), 400, "content"),
         ("POST", but("tags", json!(["a", "x".repeat(51)])), 400, "tag"),
         ("POST", but("tags", json!([""])), 400, "tag"),
+        ("POST", but("tags", json!(["a\0"])), 400, "NUL"),
+        ("POST", but("title", json!("a\0b")), 400, "NUL"),
         ("POST", but("tags", json!(vec!["a"; 21])), 400, "tags"),
         ("POST", but("tags", json!("a")), 400, "tags"),
         ("POST", but("published_at", json!("yesterday")), 400, "published_at"),
@@ -122,9 +131,8 @@ async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
     assert_eq!(everything(&service).await, json!([]));
 }
 
-#[tokio::test]
-async fn the_longest_legal_article_is_taken() {
-    let service = Service::start().await;
+async fn the_longest_legal_article_is_taken(homes: &Homes) {
+    let service = Service::start(homes).await;
     let article = json!({
         "title": "ä".repeat(200), "author": "ä".repeat(50), "content": "😀".repeat(100_000),
         "tags": vec!["ä".repeat(50); 20],
@@ -133,15 +141,15 @@ async fn the_longest_legal_article_is_taken() {
     assert_eq!(added["content"], article["content"]);
 }
 
-#[tokio::test]
-async fn what_cannot_be_read_is_refused_with_a_reason() {
-    let service = Service::start().await;
+async fn what_cannot_be_read_is_refused_with_a_reason(homes: &Homes) {
+    let service = Service::start(homes).await;
     let cases = [
         ("GET", "/0/10".to_owned(), 400),
         ("GET", "/-1/10".to_owned(), 400),
         ("GET", "/x/10".to_owned(), 400),
         ("GET", "/1/0".to_owned(), 400),
         ("GET", "/1/101".to_owned(), 400),
+        ("GET", "/1/10000".to_owned(), 400),
         ("GET", "/1/x".to_owned(), 400),
         ("GET", "/99999999999999999999/10".to_owned(), 400),
         ("GET", "/%ff".to_owned(), 400),
@@ -154,6 +162,7 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
         ("GET", "/a/b/c".to_owned(), 404),
         ("GET", "/".to_owned(), 405),
         ("DELETE", format!("/{UNKNOWN}"), 405),
+        ("GET", "/rebuild".to_owned(), 405),
     ];
     for (method, path, status) in cases {
         let answer = service.send(method, &path, ()).await;
@@ -161,34 +170,5 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
         let answer = answer.json();
         assert_eq!(answer["status"], "fail", "{method} {path}");
         assert!(!answer["message"].as_str().unwrap().is_empty(), "{method} {path}");
-    }
-}
-
-#[tokio::test]
-async fn health_tells_the_state_of_both_sides() {
-    let service = Service::start().await;
-    add(&service, "POST", draft("Title")).await;
-    let health = service.send("GET", "/health", ()).await;
-    assert_eq!(health.status, 200);
-    let components = &health.json()["components"];
-    for component in ["event_log", "latest"] {
-        assert_eq!(components[component]["status"], "ok");
-        assert!(components[component]["latency_ms"].as_f64().unwrap() > 0.0);
-    }
-    assert_eq!(components["latest"]["events_behind"], 0);
-}
-
-#[tokio::test]
-async fn the_correlation_id_comes_back() {
-    let service = Service::start().await;
-    for (sent, kept) in [(Some("abc-123"), true), (Some("not one word"), false), (None, false)] {
-        let mut request = rig::request("GET", "/1/10", Body::None);
-        if let Some(id) = sent {
-            request.headers_mut().insert("x-correlation-id", id.parse().unwrap());
-        }
-        let answer = rig::send(service.address(), request).await;
-        let id = answer.headers["x-correlation-id"].to_str().unwrap();
-        assert_eq!(sent == Some(id), kept, "{sent:?} became {id}");
-        assert!(!id.is_empty());
     }
 }

@@ -1,50 +1,50 @@
-//! A service of its own for each test, on a free port and in a folder that goes away, and a client to speak to it.
+//! A service of its own for each test, on a free port and in a home of its own, and a client to speak to it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use news::{Database, ReadSide, Running, Settings};
+use news::{ReadSide, Running};
 use serde_json::Value;
-use tempfile::TempDir;
+use tokio::time::Instant;
 
-/// A running instance and the folder that keeps its stores.
+use crate::homes::{Home, Homes};
+
+/// How long something may take that is said to happen soon.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A running instance and the home that keeps its stores.
 pub(crate) struct Service {
-    folder: TempDir,
+    home: Home,
     running: Running,
 }
 
 impl Service {
-    pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), ReadSide::CatchUp).await
+    pub(crate) async fn start(homes: &Homes) -> Self {
+        Self::start_in(homes.make(), ReadSide::CatchUp).await
     }
 
-    pub(crate) async fn start_in(folder: TempDir, read_side: ReadSide) -> Self {
-        let settings = Settings {
-            theme: "famous".parse().unwrap(),
-            address: "127.0.0.1:0".parse().unwrap(),
-            event_log: Database::Sqlite(folder.path().join("event-log.sqlite")),
-            latest: Database::Sqlite(folder.path().join("latest.sqlite")),
-            read_side,
-        };
-        let running = news::start(settings).await.unwrap();
-        Self { folder, running }
+    pub(crate) async fn start_in(home: Home, read_side: ReadSide) -> Self {
+        let settings = home.settings(read_side);
+        let running = news::start_with(settings, home.events.clone()).await.unwrap();
+        Self { home, running }
     }
 
-    /// Ends the instance and keeps the folder.
-    pub(crate) async fn stop(self) -> TempDir {
+    /// Ends the instance and keeps what it wrote.
+    pub(crate) async fn stop(self) -> Home {
         self.running.stop().await.unwrap();
-        self.folder
+        self.home
     }
 
-    pub(crate) fn into_running(self) -> (Running, TempDir) {
-        (self.running, self.folder)
+    pub(crate) fn into_running(self) -> (Running, Home) {
+        (self.running, self.home)
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -141,13 +141,38 @@ pub(crate) async fn add(service: &Service, method: &str, draft: Value) -> Value 
     assert_eq!(answer.status, 201, "{}", answer.text);
     let answer = answer.json();
     assert_eq!(answer["status"], "success");
-    while events_behind(service).await > 0 {
+    eventually("readers see it", async || events_behind(service).await == 0).await;
+    answer["news"].clone()
+}
+
+/// Asks until the answer is yes, or fails when that takes too long.
+pub(crate) async fn eventually(what: &str, mut question: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !question().await {
+        assert!(begun.elapsed() < SOON, "not within {SOON:?}: {what}");
         tokio::task::yield_now().await;
     }
-    answer["news"].clone()
 }
 
 async fn events_behind(service: &Service) -> u64 {
     let health = service.send("GET", "/health", ()).await.json();
     health["components"]["latest"]["events_behind"].as_u64().unwrap()
+}
+
+/// Three articles, of which one has three versions.
+pub(crate) async fn written(homes: &Homes) -> Service {
+    let service = Service::start(homes).await;
+    for title in ["One", "Two"] {
+        add(&service, "POST", draft(title)).await;
+    }
+    let mut article = add(&service, "POST", draft("Three")).await;
+    for title in ["Three, corrected", "Three, corrected again"] {
+        article["title"] = Value::from(title);
+        article = add(&service, "PUT", article).await;
+    }
+    service
+}
+
+pub(crate) fn titles(articles: &Value) -> Vec<&str> {
+    articles.as_array().unwrap().iter().map(|it| it["title"].as_str().unwrap()).collect()
 }

@@ -2,7 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::homes::Homes;
 use crate::rig::{self, Service, add, draft};
+
+stories![
+    a_change_adds_a_version_and_keeps_those_before,
+    what_was_read_can_be_sent_back_changed,
+    a_stale_version_and_an_unknown_article_are_refused,
+    of_writers_who_saw_the_same_version_one_succeeds,
+];
 
 fn following(article: &Value, title: &str) -> Value {
     let mut next = draft(title);
@@ -18,9 +26,8 @@ async fn history(service: &Service, article: &Value, query: &str) -> Vec<Value> 
     answer.json()["news"].as_array().unwrap().clone()
 }
 
-#[tokio::test]
-async fn a_change_adds_a_version_and_keeps_those_before() {
-    let service = Service::start().await;
+async fn a_change_adds_a_version_and_keeps_those_before(homes: &Homes) {
+    let service = Service::start(homes).await;
     let first = add(&service, "POST", draft("One")).await;
     let path = format!("/{}", first["id"].as_str().unwrap());
     let second = add(&service, "PUT", following(&first, "Two")).await;
@@ -36,18 +43,16 @@ async fn a_change_adds_a_version_and_keeps_those_before() {
     assert_eq!(history(&service, &first, "?before=1").await, [] as [Value; 0]);
 }
 
-#[tokio::test]
-async fn what_was_read_can_be_sent_back_changed() {
-    let service = Service::start().await;
+async fn what_was_read_can_be_sent_back_changed(homes: &Homes) {
+    let service = Service::start(homes).await;
     let mut article = add(&service, "POST", draft("One")).await;
     article["title"] = json!("Two");
     let second = add(&service, "PUT", article).await;
     assert_eq!((&second["title"], &second["version"]), (&json!("Two"), &json!(2)));
 }
 
-#[tokio::test]
-async fn a_stale_version_and_an_unknown_article_are_refused() {
-    let service = Service::start().await;
+async fn a_stale_version_and_an_unknown_article_are_refused(homes: &Homes) {
+    let service = Service::start(homes).await;
     let first = add(&service, "POST", draft("One")).await;
     let second = add(&service, "PUT", following(&first, "Two")).await;
     let of = |id: Value, version: Value| {
@@ -76,11 +81,10 @@ async fn a_stale_version_and_an_unknown_article_are_refused() {
     assert_eq!(history(&service, &first, "").await, [second, first]);
 }
 
-#[tokio::test]
-async fn of_writers_who_saw_the_same_version_one_succeeds() {
+async fn of_writers_who_saw_the_same_version_one_succeeds(homes: &Homes) {
     const ROUNDS: u64 = 5;
     const WRITERS: usize = 8;
-    let service = Service::start().await;
+    let service = Service::start(homes).await;
     let mut article = add(&service, "POST", draft("0")).await;
     for round in 0..ROUNDS {
         let writers: Vec<_> = (0..WRITERS)
