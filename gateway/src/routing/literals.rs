@@ -4,20 +4,27 @@
 //! for in two pieces (what stands before and after a parameter), and the hash need not resist an attacker, who
 //! chooses only what is looked up, never what is kept.
 
+use smallvec::SmallVec;
+
 /// Up to this many keys are compared one by one; more are hashed.
 const COMPARED_MAX: usize = 4;
+
+/// Keys up to this long stand in their entry.
+const KEY_INLINE: usize = 24;
 
 /// Texts and the number each one stands for.
 #[derive(Debug, Default)]
 pub(super) struct Literals {
-    entries: Vec<Entry>,
+    /// Most maps have one, which then stands where the map does: with thousands of routes what a search costs is the
+    /// memory it has to wait for.
+    entries: SmallVec<[Entry; 1]>,
     /// A power of two of slots, at least twice the entries, once there are too many to compare.
     slots: Box<[Slot]>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    key: Box<[u8]>,
+    key: SmallVec<[u8; KEY_INLINE]>,
     hash: u32,
     number: u32,
 }
@@ -89,7 +96,7 @@ impl Literals {
             return number;
         }
         let (number, hash) = (fresh(), asked.hash());
-        self.entries.push(Entry { key: [asked.head, asked.tail].concat().into(), hash, number });
+        self.entries.push(Entry { key: asked.head.iter().chain(asked.tail).copied().collect(), hash, number });
         if self.entries.len() > COMPARED_MAX && self.entries.len() * 2 > self.slots.len() {
             self.rehash();
         } else if !self.slots.is_empty() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use http::{HeaderMap, HeaderValue, Method};
+use smallvec::SmallVec;
 
 use super::condition::Condition;
 use super::hosts::Hosts;
@@ -67,7 +68,7 @@ pub struct Router {
 #[derive(Debug, Default)]
 struct Leaf {
     /// In the order in which they are tried.
-    candidates: Vec<Candidate>,
+    candidates: SmallVec<[Candidate; 1]>,
     /// The value of `Allow` for all of them, unless it depends on conditions.
     allow: Option<HeaderValue>,
 }
