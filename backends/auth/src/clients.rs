@@ -33,7 +33,7 @@ impl Registry {
     /// id = "partner"
     /// name = "Partner"
     /// redirect-uris = ["https://partner.example/callback"]
-    /// # Confidential: sha256sum of a long random secret. Without it the client is public: PKCE alone protects it.
+    /// ## Confidential: sha256sum of a long random secret. Without it the client is public: PKCE alone protects it.
     /// secret-sha256 = "448ddb0eeb98d84771464267a6a44f79447c9dcb2bc5f02bb0d7937e3ae10d6a"
     ///
     /// [roles]

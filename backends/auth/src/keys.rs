@@ -157,6 +157,8 @@ struct Planned {
     signs_from: Timestamp,
 }
 
+/// A table that somebody emptied, because a key had leaked, gets a new key that signs at once.
+///
 /// A key signs from its time until the next key's time. The next is made early enough to be known everywhere when it
 /// begins to sign; one that is over stays while a token that it signed can be alive.
 fn plan(stored: &[StoredKey], rotation: Rotation, now: Timestamp) -> Plan {

@@ -22,7 +22,13 @@ pub struct Settings {
     pub listen: SocketAddr,
 
     /// Where keys, sessions and grants are kept: sqlite:FILE (created, readable by its owner alone) or postgres://…
-    #[arg(long, env = "DATABASE", value_name = "URL", default_value = "sqlite:auth.sqlite")]
+    #[arg(
+        long,
+        env = "DATABASE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite:auth.sqlite"
+    )]
     pub database: Database,
 
     /// The public address of this service, as clients and tokens name it: https://…, without a slash at the end

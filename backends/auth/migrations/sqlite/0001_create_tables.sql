@@ -1,7 +1,9 @@
 -- Times are seconds since 1970, UTC. Secrets that clients hold are here as SHA-256 only, in base64.
 
 -- Keys that sign or will sign, and those whose tokens still live. The private half is readable: what protects it is
--- the permission of this file (0600, checked at start).
+-- the permission of this file (0600, checked at start). When a key has leaked, empty this
+-- table: within HOUSEKEEPING_EVERY there is a new key, and tokens of the old ones are refused as soon as those who check
+-- them have fetched the keys again (five minutes).
 CREATE TABLE signing_keys (
     generation  INTEGER PRIMARY KEY, -- two instances cannot both make the next one
     algorithm   TEXT NOT NULL,       -- ES256

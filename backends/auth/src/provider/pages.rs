@@ -140,11 +140,11 @@ impl IntoResponse for Page {
              <title>{}</title><style>{STYLE}</style></head><body><main>{main}</main></body></html>\n",
             Text(&title)
         );
+        let form_leads_to = form_leads_to.map(|place| format!(" {place}")).unwrap_or_default();
         let policy = format!(
-            "default-src 'none'; style-src 'sha256-{}'; form-action 'self' {}; \
+            "default-src 'none'; style-src 'sha256-{}'; form-action 'self'{form_leads_to}; \
              base-uri 'none'; frame-ancestors 'none'",
-            *STYLE_HASH,
-            form_leads_to.unwrap_or_default()
+            *STYLE_HASH
         );
         let mut response = (status, Html(html)).into_response();
         let headers = response.headers_mut();

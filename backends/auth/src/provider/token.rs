@@ -17,7 +17,7 @@ use crate::reply::{OauthError, OauthFailure, TokenReply};
 use crate::routes::Auth;
 use crate::scope::Scope;
 use crate::secret::{self, RefreshToken, Secret};
-use crate::store::{Code, Grant, Spent};
+use crate::store::{Grant, Spent};
 
 /// A code that does not fit, whatever does not fit about it: who guesses learns nothing.
 const BAD_CODE: OauthFailure = OauthFailure::InvalidGrant(
@@ -115,7 +115,8 @@ async fn exchange_code(
     let secret = Secret::parse(&code).ok_or(BAD_CODE)?;
     let refresh = RefreshToken::random();
     let now = auth.clock.now();
-    let spent = auth.store.spend_code(&secret, &refresh, auth.lifetimes.refresh, now).await?;
+    let ends = now.after(auth.lifetimes.refresh);
+    let spent = auth.store.spend_code(&secret, &refresh, ends, now).await?;
     let code = match spent {
         Spent::Fresh(code) => code,
         Spent::Again => {
@@ -132,26 +133,19 @@ async fn exchange_code(
         auth.store.end_grant(&refresh.grant.hash()).await?;
         return Err(BAD_CODE);
     }
-    tokens_for_code(auth, code, &refresh)
+    tokens_for_code(auth, &code.grant(ends), code.nonce, &refresh)
 }
 
 fn tokens_for_code(
     auth: &Auth,
-    code: Code,
+    grant: &Grant,
+    nonce: String,
     refresh: &RefreshToken,
 ) -> Result<TokenReply, OauthFailure> {
-    let scope = Scope::stored(code.scope.clone());
-    let nonce = Some(code.nonce).filter(|nonce| !nonce.is_empty());
-    let grant = Grant {
-        client_id: code.client_id,
-        user_id: code.user_id,
-        session_id: code.session_id,
-        scope: code.scope,
-        authenticated_at: code.authenticated_at,
-        expires_at: code.expires_at,
-    };
-    let access_token = auth.mint.access_token(&grant, &scope)?;
-    let id_token = auth.mint.id_token(&grant, nonce, &access_token)?;
+    let scope = Scope::stored(grant.scope.clone());
+    let nonce = Some(nonce).filter(|nonce| !nonce.is_empty());
+    let access_token = auth.mint.access_token(grant, &scope)?;
+    let id_token = auth.mint.id_token(grant, nonce, &access_token)?;
     auth.metrics.count_issued(Issued::Code);
     let mut reply = TokenReply::new(access_token, refresh.reveal(), auth.lifetimes.access);
     reply.id_token = Some(id_token);

@@ -27,6 +27,20 @@ pub(crate) struct Code {
     pub(crate) expires_at: i64,
 }
 
+impl Code {
+    /// What it is spent for, with refresh tokens until `ends`.
+    pub(crate) fn grant(&self, ends: Timestamp) -> Grant {
+        Grant {
+            client_id: self.client_id.clone(),
+            user_id: self.user_id.clone(),
+            session_id: self.session_id.clone(),
+            scope: self.scope.clone(),
+            authenticated_at: self.authenticated_at,
+            expires_at: ends.0,
+        }
+    }
+}
+
 /// What came of presenting a code.
 #[derive(Debug)]
 pub(crate) enum Spent {
@@ -68,7 +82,7 @@ impl Store {
         &self,
         secret: &Secret,
         refresh: &RefreshToken,
-        lifetime: Duration,
+        ends: Timestamp,
         now: Timestamp,
     ) -> Result<Spent, StoreError> {
         let grant_id = refresh.grant.hash();
@@ -87,15 +101,7 @@ impl Store {
             transaction.rollback().await?;
             return self.end_grant_of_code(&secret.hash()).await;
         };
-        let grant = Grant {
-            client_id: code.client_id.clone(),
-            user_id: code.user_id.clone(),
-            session_id: code.session_id.clone(),
-            scope: code.scope.clone(),
-            authenticated_at: code.authenticated_at,
-            expires_at: now.after(lifetime).0,
-        };
-        self.insert_grant(&mut transaction, refresh, &grant).await?;
+        self.insert_grant(&mut transaction, refresh, &code.grant(ends)).await?;
         transaction.commit().await?;
         Ok(Spent::Fresh(code))
     }

@@ -14,6 +14,7 @@ use crate::users_stub::PASSWORD;
 scenarios![
     logins_and_sessions_outlive_a_restart,
     what_has_expired_is_deleted,
+    a_table_has_a_bounded_number_of_rows,
     a_request_that_was_begun_is_finished_before_the_service_ends,
 ];
 
@@ -50,6 +51,21 @@ async fn what_has_expired_is_deleted(rig: Rig) {
             assert!(tokio::time::Instant::now() < until, "{table} still has rows");
         }
     }
+}
+
+async fn a_table_has_a_bounded_number_of_rows(rig: Rig) {
+    for _ in 0..5 {
+        rig.try_password("wrong").await;
+    }
+    let flood = "INSERT INTO login_attempts WITH RECURSIVE numbers (number) AS \
+                 (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 100100) \
+                 SELECT 'flood ' || number, 99999999990 + number FROM numbers";
+    rig.execute(flood).await;
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while rig.count("login_attempts").await > 100_000 {
+        assert!(tokio::time::Instant::now() < until, "the table is too long");
+    }
+    assert_eq!(rig.count("login_attempts").await, 100_000, "and no more are deleted than must be");
 }
 
 async fn a_request_that_was_begun_is_finished_before_the_service_ends(rig: Rig) {

@@ -1,5 +1,7 @@
 //! Keys that change while tokens live.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::rig::{Rig, unchecked};
@@ -7,6 +9,7 @@ use crate::rig::{Rig, unchecked};
 scenarios![
     a_key_is_published_before_it_signs_and_kept_until_its_tokens_have_ended,
     two_instances_sign_with_one_key,
+    a_key_that_leaked_is_replaced_at_once,
 ];
 
 const DAY: i64 = 24 * 60 * 60;
@@ -64,4 +67,16 @@ async fn two_instances_sign_with_one_key(rig: Rig) {
         .collect();
     assert!(of_twin.contains(&both[1].as_str()), "{of_twin:?}");
     twin.stop().await.unwrap();
+}
+
+async fn a_key_that_leaked_is_replaced_at_once(rig: Rig) {
+    let leaked = rig.log_in().await;
+    rig.execute("DELETE FROM signing_keys").await;
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while key_of(&rig.log_in().await) == key_of(&leaked) {
+        assert!(tokio::time::Instant::now() < until, "the leaked key still signs");
+    }
+    assert_eq!(rig.wait_for_keys(1).await, [key_of(&rig.log_in().await)]);
+    let token = leaked["access_token"].as_str().unwrap();
+    assert_eq!(rig.userinfo(token).await.status, 401);
 }

@@ -171,18 +171,30 @@ impl Rig {
         }
     }
 
-    /// How many rows a table has, looked up behind the service's back.
+    /// How many rows a table has.
     pub(crate) async fn count(&self, table: &str) -> i64 {
+        let mut connection = self.connect().await;
+        let query = format!("SELECT count(*) FROM {table}");
+        let count = sqlx::query_scalar(&query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
+    }
+
+    /// Does something to the database behind the service's back.
+    pub(crate) async fn execute(&self, query: &str) {
+        let mut connection = self.connect().await;
+        sqlx::query("PRAGMA busy_timeout = 20000").execute(&mut connection).await.ok();
+        sqlx::query(query).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn connect(&self) -> sqlx::AnyConnection {
         sqlx::any::install_default_drivers();
         let url = match &self.settings.database {
             Database::Sqlite(file) => format!("sqlite:{}", file.display()),
             Database::Postgres(url) => url.to_string(),
         };
-        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
-        let query = format!("SELECT count(*) FROM {table}");
-        let count = sqlx::query_scalar(&query).fetch_one(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        count
+        sqlx::AnyConnection::connect(&url).await.unwrap()
     }
 }
 
