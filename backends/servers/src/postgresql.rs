@@ -70,6 +70,7 @@ struct Installation {
 impl Installation {
     fn run(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
+        // The caller's folder may be one that this user may not enter.
         command.current_dir(folder);
         if let Some(Account { user, group }) = self.run_as {
             command.uid(user).gid(group);

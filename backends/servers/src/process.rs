@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Reads until the test is gone, then kills what the test had started.
-const WATCHDOG: &str = r#"read -r _; kill -9 "-$1""#;
+/// Reads until the test is gone, then kills what the test had started and removes the folder. Descendants in other
+/// groups end by themselves when they miss their parent, which takes them a moment.
+const WATCHDOG: &str = r#"read -r _; kill -9 "-$1"; sleep 1; rm -rf -- "$2""#;
 
 /// A running process, its descendants, and the watchdog that ends them should this process die.
 #[derive(Debug)]
@@ -18,13 +19,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it with nothing to read and both outputs appended to a file.
-    pub(crate) fn start(mut command: Command, log: &Path) -> io::Result<Self> {
-        let log = std::fs::File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    /// Starts it with nothing to read and both outputs appended to `log` in its folder.
+    pub(crate) fn start(mut command: Command, folder: &Path) -> io::Result<Self> {
+        let log = std::fs::File::options().create(true).append(true).open(log(folder))?;
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
         let mut child = command.spawn()?;
         let watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog", &child.id().to_string()])
+            .arg(folder)
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn();
@@ -62,6 +69,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill_9();
     }
+}
+
+/// What a process in this folder writes.
+pub(crate) fn log(folder: &Path) -> PathBuf {
+    folder.join("log")
 }
 
 /// Whether a process is there and not only waiting to be buried.
@@ -107,8 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "setsid sleep 100 & echo started; wait"]);
-        let log = folder.path().join("log");
-        let mut process = Process::start(command, &log).unwrap();
+        let mut process = Process::start(command, folder.path()).unwrap();
         let leader = id(&process.child);
         let sleeps = |process: &Pid| {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", process.as_raw_nonzero()));
@@ -129,10 +140,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sleep");
         command.arg("100");
-        let mut process = Process::start(command, &folder.path().join("log")).unwrap();
+        let mut process = Process::start(command, folder.path()).unwrap();
         // What the system does with our end of the pipe when we die.
         drop(process.watchdog.stdin.take());
         let status = process.child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        process.watchdog.wait().unwrap();
+        assert!(!folder.path().exists(), "the folder goes away");
     }
 }

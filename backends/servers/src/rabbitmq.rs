@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::port;
 use crate::process::Process;
 use crate::program::Program;
@@ -56,6 +58,7 @@ struct Installation {
 #[derive(Debug)]
 struct PortMapper {
     _process: Process,
+    _folder: TempDir,
     port: u16,
 }
 
@@ -65,9 +68,10 @@ impl PortMapper {
         let port = port::free();
         let mut command = Command::new(&program);
         command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
-        let process = Process::start(command, Path::new("/dev/null"))
+        let folder = tempfile::tempdir().map_err(StartError::Folder)?;
+        let process = Process::start(command, folder.path())
             .map_err(|source| StartError::Spawn { program, source })?;
-        Ok(Self { _process: process, port })
+        Ok(Self { _process: process, _folder: folder, port })
     }
 }
 
@@ -85,7 +89,6 @@ impl Kind for Installation {
         let mut command = Command::new(&self.program);
         let Self { program: _, port_mapper, distribution_port } = self;
         command
-            .current_dir(folder)
             // Of the system's configuration nothing is read.
             .env("RABBITMQ_CONF_ENV_FILE", folder.join("no-environment"))
             .env("RABBITMQ_CONFIG_FILE", folder.join("no-configuration"))

@@ -18,7 +18,8 @@ impl Redis {
         Ok(Self(Server::start(Installation { program: PROGRAM.find()? }).await?))
     }
 
-    /// `redis://127.0.0.1:PORT`; it stays the same over [`Self::start_again`].
+    /// `redis://127.0.0.1:PORT`; it stays the same over [`Self::start_again`]. With `/NUMBER` after it, below 1000,
+    /// it is a database of its own.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.0.port())
     }
@@ -52,9 +53,9 @@ impl Kind for Installation {
     fn command(&self, folder: &Path, port: u16) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .current_dir(folder)
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--daemonize", "no"])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
+            .args(["--databases", "1000"])
             .arg("--dir")
             .arg(folder);
         command

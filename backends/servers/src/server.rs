@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::port;
-use crate::process::{Process, is_alive};
+use crate::process::{self, Process, is_alive};
 use crate::program::NotInstalled;
 
 /// How long a server may take until it answers: RabbitMQ needs several seconds of two busy cores.
@@ -99,10 +99,9 @@ impl<K: Kind> Server<K> {
     }
 
     async fn start_once(&mut self) -> Result<(), StartError> {
-        let log = self.log();
         let command = self.kind.command(self.folder.path(), self.port);
         let program = command.get_program().to_owned();
-        let process = Process::start(command, &log)
+        let process = Process::start(command, self.folder.path())
             .map_err(|source| StartError::Spawn { program: PathBuf::from(program), source })?;
         self.process = Some(process);
         let ready = self.wait_until_ready().await;
@@ -118,7 +117,7 @@ impl<K: Kind> Server<K> {
         loop {
             let Some(process) = &mut self.process else { return Ok(()) };
             if let Some(status) = process.ended().map_err(StartError::Folder)? {
-                let log = end_of(&self.log());
+                let log = end_of_log(self.folder.path());
                 return Err(StartError::Ended { name: K::NAME, status, log });
             }
             let answer = timeout(START_TIME_MAX / 30, ask::<K>(address)).await;
@@ -126,15 +125,11 @@ impl<K: Kind> Server<K> {
                 return Ok(());
             }
             if Instant::now() >= until {
-                let log = end_of(&self.log());
+                let log = end_of_log(self.folder.path());
                 return Err(StartError::Silent { name: K::NAME, log });
             }
             sleep(PAUSE).await;
         }
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
     }
 }
 
@@ -151,8 +146,8 @@ async fn ask<K: Kind>(address: SocketAddr) -> io::Result<Answer> {
     Ok(if answer == K::ANSWER { Answer::Ready } else { Answer::NotYet })
 }
 
-fn end_of(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
+fn end_of_log(folder: &Path) -> String {
+    let text = std::fs::read(process::log(folder)).unwrap_or_default();
     let shown = text.len().saturating_sub(LOG_BYTES_SHOWN);
     String::from_utf8_lossy(text.get(shown..).unwrap_or_default()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The users service: registration data of the portal, kept in a database, offered over HTTP.
+//! The users service: registration data of the portal, offered over HTTP and gRPC, *caching first*.
 //!
 //! | request | answer |
 //! |---|---|
@@ -7,13 +7,18 @@
 //! | `GET /user/{id}` | 200, `{id, name, email}` |
 //! | `PUT /user/{id}` with `{name, email}`, and `password` to change it | 200, `{id, name, email}` |
 //! | `DELETE /user/{id}` | 204 |
+//! | `POST /user/verify` with `{email, password}` | 200, `{id, name, email}`, or 401; for the service that issues tokens |
 //! | `GET /health` | 200 or 503, with the state and latency of each component |
+//! | `GET /metrics`, `GET /openapi.json` | for Prometheus, for readers |
+//! | gRPC `user_data.GetUserData/GetUser` | the user, or `NOT_FOUND` |
 //!
-//! What is refused is answered `{"error": "…"}`: 400 malformed, 404 unknown id, 409 taken email, 413 too large,
-//! 415 not JSON, 503 too busy. A password is stored as an argon2id hash and is in no answer and no log.
+//! What is refused is answered `{"error": "…"}`: 400 malformed, 401 wrong password, 404 unknown id, 409 taken email,
+//! 413 too large, 415 not JSON, 503 try again. A password is stored as an argon2id hash and is in no answer and no log.
 //!
-//! A request goes `routes` → `user` (text to checked types) → `password` → `store`; whatever goes wrong becomes
-//! an answer in `reply`.
+//! A request goes `routes` → `user` (text to checked types) → `password` → `accounts`. A write goes on to the
+//! `intake`, cache and durable queue in one, and is answered; the `worker` brings it from there to the `database`.
+//! A read asks the intake, then the database. Whatever goes wrong becomes an answer in `reply`. An answered write is
+//! never lost: `intake` says why.
 
 mod settings;
 
@@ -22,13 +27,31 @@ mod service;
 mod request_log;
 mod routes;
 
+mod grpc;
+
+mod health;
+mod metrics;
+
 mod user;
 
 mod password;
 
-mod store;
+mod accounts;
+
+mod intake;
+
+mod worker;
+
+mod database;
+
+mod index;
 
 mod reply;
 
+pub use database::DatabaseError;
+pub use intake::IntakeError;
 pub use service::{Running, StartError, StopError, start};
-pub use settings::{Database, HashCost, Settings, UnknownDatabase};
+pub use settings::{
+    Configuration, Database, HashCost, Queue, ServerUrl, Settings, UnknownDatabase, UnknownQueue,
+};
+pub use worker::WorkError;

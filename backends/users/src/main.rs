@@ -16,8 +16,8 @@ const FAILED: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = match users::Settings::try_parse() {
-        Ok(settings) => settings,
+    let configuration = match users::Configuration::try_parse() {
+        Ok(configuration) => configuration,
         Err(error) => {
             // Nothing can be done about a terminal that does not take the message.
             drop(error.print());
@@ -25,14 +25,15 @@ async fn main() -> ExitCode {
         }
     };
     log_as_json();
-    let running = match users::start(settings).await {
+    let running = match users::start(configuration).await {
         Ok(running) => running,
         Err(error) => {
             tracing::error!(%error, "not started");
             return ExitCode::from(REFUSED);
         }
     };
-    tracing::info!(address = %running.address(), "ready");
+    let (address, grpc_address) = (running.address(), running.grpc_address());
+    tracing::info!(%address, %grpc_address, "ready");
     match run(running).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

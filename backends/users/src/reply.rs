@@ -2,13 +2,24 @@
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::accounts::AccountsError;
+use crate::database::DatabaseError;
+use crate::intake::IntakeError;
 use crate::password::HashError;
-use crate::store::StoreError;
 use crate::user::FieldError;
+use crate::worker::WorkError;
+
+/// What every refusal looks like.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// Why, in words for people.
+    error: String,
+}
 
 /// Everything a request can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +33,9 @@ pub(crate) enum Failure {
     #[error("{}", .0.body_text())]
     Query(#[from] QueryRejection),
     #[error(transparent)]
-    Hash(#[from] HashError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Accounts(#[from] AccountsError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     #[error("there is nothing at this path")]
     NoSuchPath,
     #[error("this path does not take this method")]
@@ -42,31 +53,59 @@ impl Failure {
                 StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
                 status => status,
             },
-            Self::Store(StoreError::UnknownId) | Self::NoSuchPath => StatusCode::NOT_FOUND,
-            Self::Store(StoreError::EmailTaken) => StatusCode::CONFLICT,
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Hash(HashError::Busy) | Self::Store(StoreError::Database(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Hash(HashError::Argon2(_) | HashError::Task(_))
-            | Self::Store(StoreError::Migrate(_) | StoreError::Damaged { .. }) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Accounts(error) => status_of(error),
         }
+    }
+}
+
+fn status_of(error: &AccountsError) -> StatusCode {
+    match error {
+        AccountsError::UnknownId => StatusCode::NOT_FOUND,
+        AccountsError::EmailTaken => StatusCode::CONFLICT,
+        AccountsError::WrongCredentials => StatusCode::UNAUTHORIZED,
+        AccountsError::Contended
+        | AccountsError::Behind
+        | AccountsError::Hash(HashError::Busy)
+        | AccountsError::Database(DatabaseError::Failed(_))
+        | AccountsError::Index(WorkError::Database(DatabaseError::Failed(_)))
+        | AccountsError::Intake(
+            IntakeError::NotReady
+            | IntakeError::Superseded
+            | IntakeError::Full
+            | IntakeError::Redis(_)
+            | IntakeError::File(_),
+        )
+        | AccountsError::Index(WorkError::Intake(_)) => StatusCode::SERVICE_UNAVAILABLE,
+        AccountsError::Hash(HashError::Argon2(_) | HashError::Task(_))
+        | AccountsError::Database(_)
+        | AccountsError::Index(WorkError::Database(_))
+        | AccountsError::Intake(
+            IntakeError::InUse { .. }
+            | IntakeError::Migrate(_)
+            | IntakeError::Damaged { .. }
+            | IntakeError::Task(_),
+        ) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = self.status();
-        let text = if status.is_server_error() {
+        let error = if status.is_server_error() {
             // Ours to know, not the client's.
             tracing::error!(error = %self, "request failed");
             "the service cannot do this now".to_owned()
         } else {
             self.to_string()
         };
-        (status, Json(json!({ "error": text }))).into_response()
+        let refusal = (status, Json(Refusal { error }));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return ([(header::RETRY_AFTER, "1")], refusal).into_response();
+        }
+        refusal.into_response()
     }
 }

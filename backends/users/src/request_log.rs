@@ -1,14 +1,16 @@
 //! One log line a request, under the correlation id that came with it or was made for it; and the time it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::metrics::Metrics;
 use crate::reply::Failure;
 
 /// How long one request may take, its body's arrival included.
@@ -17,23 +19,38 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const CORRELATION_ID_BYTES_MAX: usize = 128;
 
-/// Runs a request inside a span that carries its correlation id, and logs how it ended.
-pub(crate) async fn follow(request: Request, next: Next) -> Response {
+/// The request's correlation id, for what goes on after it is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct CorrelationId(pub(crate) String);
+
+/// Runs a request inside a span that carries its correlation id, logs and counts how it ended.
+pub(crate) async fn follow(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let correlation_id = correlation_id(request.headers());
+    let text = correlation_id.to_str().unwrap_or_default().to_owned();
+    request.extensions_mut().insert(CorrelationId(text));
+    let method = method_label(request.method());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!(
         "request",
         correlation_id = correlation_id.to_str().unwrap_or_default(),
         method = %request.method(),
         path = request.uri().path(),
     );
-    let is_probe = request.uri().path() == "/health";
+    let is_probe = matches!(request.uri().path(), "/health" | "/metrics");
     async move {
         let begun = Instant::now();
         let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
         let mut response = answered.unwrap_or_else(|_| Failure::TooSlow.into_response());
         response.headers_mut().insert(CORRELATION_ID, correlation_id);
         let status = response.status().as_u16();
-        let duration_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let duration = begun.elapsed();
+        let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+        metrics.answered(method, route, response.status().as_str(), duration);
+        let duration_ms = duration.as_secs_f64() * 1000.0;
         // Probes come every few seconds and would bury the rest.
         if is_probe && response.status().is_success() {
             tracing::debug!(status, duration_ms, "answered");
@@ -44,6 +61,17 @@ pub(crate) async fn follow(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// A client may invent methods; the metrics know those that have a meaning here.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
 }
 
 /// The id that came, if it is short and printable; else a new one.

@@ -1,137 +1,204 @@
-//! The endpoints: each takes a request apart, asks the store, and puts the answer together.
+//! The endpoints: each takes a request apart, asks the accounts, and puts the answer together.
+
+#![expect(unused_qualifications, reason = "the macros of utoipa qualify what they are given")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use serde::Deserialize;
-use serde_json::json;
-use tokio::time::Instant;
+use utoipa::{IntoParams, OpenApi};
 
-use crate::password::Hasher;
-use crate::reply::Failure;
-use crate::request_log;
-use crate::store::{Store, StoreError};
-use crate::user::{Draft, FieldError, User, UserId};
+use crate::accounts::{Accounts, AccountsError};
+use crate::health::Health;
+use crate::reply::{Failure, Refusal};
+use crate::request_log::{self, CorrelationId};
+use crate::user::{Credentials, Draft, FieldError, User, UserId};
 
 /// The longest legal user is under 2 KB, also with every character escaped.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const PAGE_USERS_MAX: u32 = 100;
-/// A health check is worth nothing once the asker has given up.
-const HEALTH_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What every request may use.
-#[derive(Clone)]
-pub(crate) struct Users {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) hasher: Arc<Hasher>,
-}
+type Shared = State<Arc<Accounts>>;
 
 /// The whole service as one router.
-pub(crate) fn app(users: Users) -> Router {
+pub(crate) fn app(accounts: Arc<Accounts>) -> Router {
+    let metrics = Arc::clone(&accounts.worker.metrics);
     Router::new()
         .route("/users", get(list))
         .route("/user", post(create))
+        .route("/user/verify", post(verify))
         .route("/user/{id}", get(read).put(update).delete(remove))
         .route("/health", get(health))
+        .route("/metrics", get(metrics_text))
+        .route("/openapi.json", get(async || Json(Description::openapi())))
         .fallback(async || Failure::NoSuchPath)
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(request_log::follow))
-        .with_state(users)
+        .layer(middleware::from_fn_with_state(metrics, request_log::follow))
+        .with_state(accounts)
 }
 
-#[derive(Deserialize)]
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "users",
+        description = "Registration data of the portal. A password goes in and never comes out."
+    ),
+    paths(list, create, verify, read, update, remove, health, metrics_text)
+)]
+struct Description;
+
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
+    /// Users to pass over.
     #[serde(default)]
+    #[param(default = 0)]
     start: u32,
-    /// Ten, as the contract's example.
+    /// Users to answer with, at most.
     #[serde(default = "ten")]
+    #[param(default = 10, minimum = 1, maximum = 100)]
     count: u32,
 }
 
+/// As many as in the contract's example.
 fn ten() -> u32 {
     10
 }
 
+/// Users in order of registration.
+#[utoipa::path(get, path = "/users", params(PageQuery), responses(
+    (status = 200, body = [User]),
+    (status = 400, description = "start or count is not within its bounds", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
 async fn list(
-    State(users): State<Users>,
+    State(accounts): Shared,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Json<Vec<User>>, Failure> {
     let Query(PageQuery { start, count }) = query?;
     if !(1..=PAGE_USERS_MAX).contains(&count) {
         return Err(FieldError::PageSize { max: PAGE_USERS_MAX }.into());
     }
-    Ok(Json(users.store.list(start, count).await?))
+    Ok(Json(accounts.page(start, count).await?))
 }
 
+/// Register a user.
+#[utoipa::path(post, path = "/user", request_body = Draft, responses(
+    (status = 201, body = User),
+    (status = 400, description = "no JSON, or a field is not what it has to be", body = Refusal),
+    (status = 409, description = "the email is taken", body = Refusal),
+    (status = 413, description = "the body is too long", body = Refusal),
+    (status = 415, description = "the body is not application/json", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
 async fn create(
-    State(users): State<Users>,
+    State(accounts): Shared,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     draft: Result<Json<Draft>, JsonRejection>,
 ) -> Result<(StatusCode, Json<User>), Failure> {
     let Json(draft) = draft?;
     let (user, password) = draft.into_new_user()?;
-    let hash = users.hasher.hash(password).await?;
-    users.store.insert(&user, &hash).await?;
+    let user = accounts.create(user, password, correlation_id).await?;
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-async fn read(
-    State(users): State<Users>,
-    id: Result<Path<String>, PathRejection>,
+/// Check a password, for the service that issues tokens; not for the outside.
+#[utoipa::path(post, path = "/user/verify", request_body = Credentials, responses(
+    (status = 200, body = User),
+    (status = 400, description = "no JSON, or a field is missing", body = Refusal),
+    (status = 401, description = "email or password is wrong, and which is not said", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
+async fn verify(
+    State(accounts): Shared,
+    credentials: Result<Json<Credentials>, JsonRejection>,
 ) -> Result<Json<User>, Failure> {
-    Ok(Json(users.store.find(known_form(id)?).await?))
+    let Json(Credentials { email, password }) = credentials?;
+    Ok(Json(accounts.verify(email, password).await?))
 }
 
+/// One user.
+#[utoipa::path(get, path = "/user/{id}", params(("id" = String, Path, format = "uuid")), responses(
+    (status = 200, body = User),
+    (status = 404, description = "no user has this id", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
+async fn read(
+    State(accounts): Shared,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<User>, Failure> {
+    Ok(Json(accounts.find(known_form(id)?).await?.account.user))
+}
+
+/// Change a user; without a password it stays.
+#[utoipa::path(put, path = "/user/{id}", params(("id" = String, Path, format = "uuid")),
+    request_body = Draft, responses(
+    (status = 200, body = User),
+    (status = 400, description = "no JSON, or a field is not what it has to be", body = Refusal),
+    (status = 404, description = "no user has this id", body = Refusal),
+    (status = 409, description = "the email is taken", body = Refusal),
+    (status = 413, description = "the body is too long", body = Refusal),
+    (status = 415, description = "the body is not application/json", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
 async fn update(
-    State(users): State<Users>,
+    State(accounts): Shared,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     id: Result<Path<String>, PathRejection>,
     draft: Result<Json<Draft>, JsonRejection>,
 ) -> Result<Json<User>, Failure> {
     let id = known_form(id)?;
     let Json(draft) = draft?;
     let (user, password) = draft.into_user(id)?;
-    let hash = match password {
-        Some(password) => Some(users.hasher.hash(password).await?),
-        None => None,
-    };
-    users.store.replace(&user, hash.as_ref()).await?;
-    Ok(Json(user))
+    Ok(Json(accounts.replace(user, password, correlation_id).await?))
 }
 
+/// Forget a user.
+#[utoipa::path(delete, path = "/user/{id}", params(("id" = String, Path, format = "uuid")), responses(
+    (status = 204, description = "forgotten"),
+    (status = 404, description = "no user has this id", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
 async fn remove(
-    State(users): State<Users>,
+    State(accounts): Shared,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Failure> {
-    users.store.remove(known_form(id)?).await?;
+    accounts.remove(known_form(id)?, correlation_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ids are opaque to clients: text that is no id of ours names nobody.
 fn known_form(id: Result<Path<String>, PathRejection>) -> Result<UserId, Failure> {
     let Path(id) = id?;
-    Ok(id.parse().map_err(|_| StoreError::UnknownId)?)
+    Ok(id.parse().map_err(|_| AccountsError::UnknownId)?)
 }
 
-async fn health(State(users): State<Users>) -> Response {
-    let begun = Instant::now();
-    let checked = tokio::time::timeout(HEALTH_TIME_MAX, users.store.check()).await;
-    let latency_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let (code, status) = match checked {
-        Ok(Ok(())) => (StatusCode::OK, "up"),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "database check failed");
-            (StatusCode::SERVICE_UNAVAILABLE, "down")
-        }
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "down"),
-    };
-    let database = json!({ "status": status, "latency_ms": latency_ms });
-    (code, Json(json!({ "status": status, "components": { "database": database } })))
-        .into_response()
+/// State and latency of each component.
+#[utoipa::path(get, path = "/health", responses(
+    (status = 200, body = Health),
+    (status = 503, description = "a component fails", body = Health),
+))]
+async fn health(State(accounts): Shared) -> impl IntoResponse {
+    let health = Health::ask(&accounts.worker).await;
+    (health.code(), Json(health))
+}
+
+/// Counters and gauges for Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+async fn metrics_text(State(accounts): Shared) -> Result<impl IntoResponse, Failure> {
+    let worker = &accounts.worker;
+    // The gauges stay as they were while the queue does not answer; /health tells that it does not.
+    if let Ok(backlog) = worker.intake.backlog().await {
+        worker.metrics.set_backlog(backlog);
+    }
+    let text_format = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+    Ok((text_format, worker.metrics.text()?))
 }

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::password::Password;
+use crate::password::{Password, PasswordHash};
 
 const NAME_CHARACTERS_MAX: usize = 100;
 /// The longest address SMTP can carry (RFC 5321, 4.5.3.1.3, less the angle brackets).
@@ -14,15 +15,25 @@ const EMAIL_BYTES_MAX: usize = 254;
 const PASSWORD_BYTES_MAX: usize = 256;
 
 /// A user as everybody may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct User {
+    #[schema(value_type = String, format = "uuid")]
     pub(crate) id: UserId,
+    #[schema(value_type = String, max_length = 100)]
     pub(crate) name: Name,
+    #[schema(value_type = String, max_length = 254)]
     pub(crate) email: Email,
 }
 
+/// A user with what only this service may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) user: User,
+    pub(crate) hash: PasswordHash,
+}
+
 /// Random, so that ids cannot be counted through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub(crate) struct UserId(Uuid);
 
 impl UserId {
@@ -89,17 +100,36 @@ impl Email {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What two spellings of one address have in common: the databases too ignore the case of A to Z alone.
+    pub(crate) fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
 }
 
 /// What a client sends to create or change a user.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Draft {
     /// Only so that what was read can be sent back changed; it has to be the one in the path.
+    #[schema(format = "uuid")]
     id: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
+    #[schema(max_length = 254)]
     email: String,
+    /// Needed for a new user; left out of a change it stays.
+    #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 256)]
     password: Option<Password>,
+}
+
+/// What a client knows of itself when it signs in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credentials {
+    pub(crate) email: String,
+    #[schema(value_type = String, format = Password)]
+    pub(crate) password: Password,
 }
 
 impl Draft {

@@ -2,24 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{self, Body, Service};
+use crate::rig::{self, Body, Service, Stores, on_both_kinds_of_stores, path_of};
 
-async fn create(service: &Service, name: &str) -> Value {
-    let email = format!("{name}@example.org");
-    let draft = json!({ "name": name, "email": email, "password": "s3cret-s3cret" });
-    let answer = service.send("POST", "/user", draft).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
-    answer.json()
-}
+on_both_kinds_of_stores!(
+    a_user_is_created_read_changed_and_removed,
+    pages_are_in_order_of_registration_and_bounded,
+    what_is_malformed_is_refused_with_a_reason_and_stores_nothing,
+    a_change_is_checked_like_a_new_user,
+    an_email_belongs_to_one_user_also_when_many_ask_at_once,
+    what_is_not_there_is_said_in_json,
+    health_tells_the_state_and_latency_of_each_component,
+    the_correlation_id_comes_back,
+);
 
-fn path_of(user: &Value) -> String {
-    format!("/user/{}", user["id"].as_str().unwrap())
-}
-
-#[tokio::test]
-async fn a_user_is_created_read_changed_and_removed() {
-    let service = Service::start().await;
-    let ann = create(&service, "ann").await;
+async fn a_user_is_created_read_changed_and_removed(stores: Stores) {
+    let service = Service::start(stores).await;
+    let ann = service.create("ann").await;
     assert_eq!(ann["name"], "ann");
     assert_eq!(ann["email"], "ann@example.org");
     assert_eq!(ann.as_object().unwrap().len(), 3, "only id, name and email: {ann}");
@@ -41,12 +39,11 @@ async fn a_user_is_created_read_changed_and_removed() {
     assert_eq!(again.status, 404, "a change does not bring back");
 }
 
-#[tokio::test]
-async fn pages_are_in_order_of_registration_and_bounded() {
-    let service = Service::start().await;
+async fn pages_are_in_order_of_registration_and_bounded(stores: Stores) {
+    let service = Service::start(stores).await;
     let mut all = Vec::new();
     for number in 0..12 {
-        all.push(create(&service, &format!("user-{number}")).await);
+        all.push(service.create(&format!("user-{number}")).await);
     }
     for (query, expected) in [
         ("", &all[0..10]),
@@ -68,9 +65,8 @@ async fn pages_are_in_order_of_registration_and_bounded() {
     }
 }
 
-#[tokio::test]
-async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
-    let service = Service::start().await;
+async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing(stores: Stores) {
+    let service = Service::start(stores).await;
     let ann = json!({ "name": "ann", "email": "ann@example.org", "password": "s3cret" });
     let but = |key: &str, value: Value| {
         let mut draft = ann.clone();
@@ -112,11 +108,10 @@ async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
     assert_eq!(service.send("GET", "/users", ()).await.json(), json!([]));
 }
 
-#[tokio::test]
-async fn a_change_is_checked_like_a_new_user() {
-    let service = Service::start().await;
-    let ann = create(&service, "ann").await;
-    let bob = create(&service, "bob").await;
+async fn a_change_is_checked_like_a_new_user(stores: Stores) {
+    let service = Service::start(stores).await;
+    let ann = service.create("ann").await;
+    let bob = service.create("bob").await;
     let cases = [
         (json!({ "name": "ann" }), 400),
         (json!({ "name": "", "email": "ann@example.org" }), 400),
@@ -133,9 +128,8 @@ async fn a_change_is_checked_like_a_new_user() {
     assert_eq!(service.send("GET", &path_of(&ann), ()).await.json(), ann);
 }
 
-#[tokio::test]
-async fn an_email_belongs_to_one_user_also_when_many_ask_at_once() {
-    let service = Service::start().await;
+async fn an_email_belongs_to_one_user_also_when_many_ask_at_once(stores: Stores) {
+    let service = Service::start(stores).await;
     let attempts: Vec<_> = (0..8)
         .map(|_| {
             let draft = json!({ "name": "ann", "email": "ann@example.org", "password": "s3cret" });
@@ -150,9 +144,8 @@ async fn an_email_belongs_to_one_user_also_when_many_ask_at_once() {
     assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_said_in_json() {
-    let service = Service::start().await;
+async fn what_is_not_there_is_said_in_json(stores: Stores) {
+    let service = Service::start(stores).await;
     let unknown = "/user/8d5e7a52-2f9b-4b0c-9a55-0d3d8d3f3f5e";
     let cases = [
         ("GET", unknown, 404),
@@ -174,19 +167,20 @@ async fn what_is_not_there_is_said_in_json() {
     }
 }
 
-#[tokio::test]
-async fn health_tells_the_state_and_latency_of_the_database() {
-    let service = Service::start().await;
+async fn health_tells_the_state_and_latency_of_each_component(stores: Stores) {
+    let service = Service::start(stores).await;
     let health = service.send("GET", "/health", ()).await;
     assert_eq!(health.status, 200);
-    let database = &health.json()["components"]["database"];
-    assert_eq!(database["status"], "up");
-    assert!(database["latency_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(health.json()["status"], "ok");
+    for component in ["database", "queue"] {
+        let component = &health.json()["components"][component];
+        assert_eq!(component["status"], "ok");
+        assert!(component["latency_ms"].as_f64().unwrap() > 0.0);
+    }
 }
 
-#[tokio::test]
-async fn the_correlation_id_comes_back() {
-    let service = Service::start().await;
+async fn the_correlation_id_comes_back(stores: Stores) {
+    let service = Service::start(stores).await;
     for (sent, kept) in [(Some("abc-123"), true), (Some("not one word"), false), (None, false)] {
         let mut request = rig::request("GET", "/users", Body::None);
         if let Some(id) = sent {

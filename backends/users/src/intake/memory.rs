@@ -1,0 +1,355 @@
+//! Cache and queue of one process: the cache in memory, the queue and the index of emails in a SQLite file.
+
+mod cache;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode,
+    SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Acquire, Connection};
+use uuid::Uuid;
+
+use crate::database::Registered;
+use crate::intake::memory::cache::{Cache, Forgotten};
+use crate::intake::{
+    Backlog, Begun, Change, Intake, IntakeError, JOBS_MAX, Job, Lease, Outcome, Recalled, Sequence,
+    StoredJob, Versioned, Write,
+};
+use crate::user::{Email, UserId};
+
+/// How long a process that ends may still have the file open.
+const OPEN_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a request waits for the writes before it.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Somebody else has the file open (sqlite.org/rescode.html).
+const SQLITE_BUSY: i32 = 5;
+
+/// See the file's own words.
+pub(super) struct MemoryIntake {
+    shared: Arc<Shared>,
+}
+
+/// What a write takes along into a task of its own.
+struct Shared {
+    /// Has one connection. Whoever holds it is the only one to change file and cache.
+    pool: SqlitePool,
+    cache: Mutex<Cache>,
+}
+
+impl MemoryIntake {
+    /// Opens or creates the file, which no other process may have open, and recalls what is in the queue.
+    pub(super) async fn open(file: &Path) -> Result<Self, IntakeError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // With WAL the default would lose the last answered writes when the power fails.
+            .synchronous(SqliteSynchronous::Full)
+            // Another process would have another cache.
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .busy_timeout(OPEN_WAIT_MAX);
+        // The pool would only say that it has waited.
+        let first = SqliteConnection::connect_with(&options).await;
+        first.map_err(|error| in_use_or_failed(error, file))?.close().await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(WAIT_MAX)
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("migrations/queue").run(&pool).await?;
+        let shared = Shared { pool, cache: Mutex::default() };
+        shared.recall_queue().await?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.shared.cache()
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Sqlite>, IntakeError> {
+        Ok(self.shared.pool.acquire().await?)
+    }
+}
+
+fn in_use_or_failed(error: sqlx::Error, file: &Path) -> IntakeError {
+    let code = error.as_database_error().and_then(|it| it.code()?.parse::<i32>().ok());
+    match code {
+        Some(SQLITE_BUSY) => IntakeError::InUse { file: file.to_owned() },
+        _ => IntakeError::File(error),
+    }
+}
+
+impl Shared {
+    /// What is in the cache is whole between two calls, so that a panic elsewhere does not make it wrong.
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn recall_queue(&self) -> Result<(), IntakeError> {
+        let jobs = queued(&mut *self.pool.acquire().await?, JOBS_MAX).await?;
+        let mut cache = self.cache();
+        for job in jobs {
+            match job.change {
+                Ok(Change::Keep(account)) => {
+                    cache.write(Versioned { account, version: job.sequence });
+                }
+                Ok(Change::Remove(id)) => cache.remove(id, job.sequence),
+                // The worker will find it.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&self, write: Write) -> Result<Outcome, IntakeError> {
+        let mut connection = self.pool.acquire().await?;
+        let id = write.change.user_id();
+        let known = self.cache().known(id).cloned();
+        if known.as_ref().map(|it| it.version) != write.from {
+            return Ok(Outcome::Outdated);
+        }
+        let mut transaction = connection.begin().await?;
+        if backlog(&mut transaction).await?.is_full() {
+            return Err(IntakeError::Full);
+        }
+        if let Change::Keep(account) = &write.change
+            && let Some(owner) = owner(&mut transaction, &account.user.email).await?
+            && owner != id.to_string()
+        {
+            return Ok(Outcome::EmailTaken);
+        }
+        if let Some(known) = known {
+            release(&mut transaction, &known.account.user.email, id).await?;
+        }
+        if let Change::Keep(account) = &write.change {
+            reserve(&mut transaction, &account.user.email, id).await?;
+        }
+        let sequence = enqueue(&mut transaction, &write).await?;
+        transaction.commit().await?;
+        match write.change {
+            Change::Keep(account) => self.cache().write(Versioned { account, version: sequence }),
+            Change::Remove(id) => self.cache().remove(id, sequence),
+        }
+        Ok(Outcome::Queued)
+    }
+}
+
+#[async_trait]
+impl Intake for MemoryIntake {
+    async fn take(&self, write: Write) -> Result<Outcome, IntakeError> {
+        let shared = Arc::clone(&self.shared);
+        // In a task of its own: a client that leaves must not part the queue from the cache.
+        tokio::spawn(async move { shared.take(write).await }).await?
+    }
+
+    async fn recall(&self, id: UserId) -> Result<Recalled, IntakeError> {
+        Ok(self.cache().recall(id, Lease(Uuid::new_v4())))
+    }
+
+    async fn remember(&self, found: &Versioned, lease: Lease) -> Result<(), IntakeError> {
+        self.cache().remember(found.clone(), lease);
+        Ok(())
+    }
+
+    async fn owner(&self, email: &Email) -> Result<Option<UserId>, IntakeError> {
+        let owner = owner(&mut *self.connection().await?, email).await?;
+        owner.map(|id| id.parse().map_err(|_| IntakeError::Damaged { id })).transpose()
+    }
+
+    async fn jobs(&self, count: usize) -> Result<Vec<Job>, IntakeError> {
+        queued(&mut *self.connection().await?, count).await
+    }
+
+    async fn settle(&self, jobs: &[(Sequence, UserId)]) -> Result<(), IntakeError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin().await?;
+        for (sequence, _) in jobs {
+            drop_job(&mut transaction, *sequence).await?;
+        }
+        transaction.commit().await?;
+        let mut cache = self.cache();
+        for (sequence, id) in jobs {
+            cache.settle(*id, *sequence);
+        }
+        Ok(())
+    }
+
+    async fn bury(
+        &self,
+        job: &Job,
+        reason: &str,
+        found: Option<&Versioned>,
+    ) -> Result<(), IntakeError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("INSERT INTO dead_letters SELECT *, ? FROM jobs WHERE sequence = ?")
+            .bind(reason)
+            .bind(job.sequence.0)
+            .execute(&mut *transaction)
+            .await?;
+        drop_job(&mut transaction, job.sequence).await?;
+        if let Ok(change) = &job.change {
+            let id = change.user_id();
+            // Should the rest fail, a user who is asked of the database is only slower.
+            if self.cache().forget(id, job.sequence) == Forgotten::Yes {
+                if let Change::Keep(account) = change {
+                    release(&mut transaction, &account.user.email, id).await?;
+                }
+                if let Some(found) = found {
+                    reserve(&mut transaction, &found.account.user.email, id).await?;
+                }
+            }
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn begin_index(&self, _token: Uuid) -> Result<Begun, IntakeError> {
+        let mut connection = self.connection().await?;
+        let complete: i64 = sqlx::query_scalar("SELECT count(*) FROM emails_complete")
+            .fetch_one(&mut *connection)
+            .await?;
+        if complete > 0 {
+            return Ok(Begun::Complete);
+        }
+        if backlog(&mut connection).await?.jobs > 0 {
+            return Ok(Begun::QueueNotEmpty);
+        }
+        sqlx::query("DELETE FROM emails").execute(&mut *connection).await?;
+        Ok(Begun::Empty)
+    }
+
+    async fn extend_index(&self, _token: Uuid, emails: &[Registered]) -> Result<(), IntakeError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin().await?;
+        for Registered { number: _, id, email } in emails {
+            reserve(&mut transaction, email, *id).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn finish_index(&self, _token: Uuid, floor: Sequence) -> Result<(), IntakeError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin().await?;
+        // A job that comes and goes leaves its number behind.
+        sqlx::query("INSERT INTO jobs VALUES (?, '', '', '', '', '', '')")
+            .bind(floor.0)
+            .execute(&mut *transaction)
+            .await?;
+        drop_job(&mut transaction, floor).await?;
+        sqlx::query("INSERT INTO emails_complete VALUES (1)").execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn backlog(&self) -> Result<Backlog, IntakeError> {
+        backlog(&mut *self.connection().await?).await
+    }
+
+    async fn close(&self) {
+        self.shared.pool.close().await;
+    }
+}
+
+impl Backlog {
+    fn is_full(&self) -> bool {
+        self.jobs + self.dead_letters >= JOBS_MAX
+    }
+}
+
+/// The last of all before, or the least of this moment if that is greater: also a file that was lost and made anew
+/// goes on with greater ones.
+async fn enqueue(connection: &mut SqliteConnection, write: &Write) -> sqlx::Result<Sequence> {
+    let StoredJob { kind, user_id, name, email, password_hash } = (&write.change).into();
+    let sequence: i64 = sqlx::query_scalar(
+        "INSERT INTO jobs \
+         SELECT max(?, 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)), \
+         ?, ?, ?, ?, ?, ? RETURNING sequence",
+    )
+    .bind(Sequence::now().0)
+    .bind(kind)
+    .bind(user_id)
+    .bind(name)
+    .bind(email)
+    .bind(password_hash)
+    .bind(&write.correlation_id)
+    .fetch_one(connection)
+    .await?;
+    Ok(Sequence(sequence))
+}
+
+async fn drop_job(connection: &mut SqliteConnection, sequence: Sequence) -> sqlx::Result<()> {
+    let statement = sqlx::query("DELETE FROM jobs WHERE sequence = ?").bind(sequence.0);
+    statement.execute(connection).await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct JobRow {
+    sequence: i64,
+    kind: String,
+    user_id: String,
+    name: String,
+    email: String,
+    password_hash: String,
+    correlation_id: String,
+}
+
+impl From<JobRow> for Job {
+    fn from(row: JobRow) -> Self {
+        let JobRow { sequence, kind, user_id, name, email, password_hash, correlation_id } = row;
+        let change = StoredJob { kind, user_id, name, email, password_hash }.try_into();
+        Self { sequence: Sequence(sequence), correlation_id, change }
+    }
+}
+
+async fn queued(connection: &mut SqliteConnection, count: usize) -> Result<Vec<Job>, IntakeError> {
+    let rows: Vec<JobRow> = sqlx::query_as("SELECT * FROM jobs ORDER BY sequence LIMIT ?")
+        .bind(i64::try_from(count).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(Job::from).collect())
+}
+
+async fn backlog(connection: &mut SqliteConnection) -> Result<Backlog, IntakeError> {
+    let (jobs, dead_letters, first, last): (i64, i64, Option<i64>, Option<i64>) = sqlx::query_as(
+        "SELECT count(*), (SELECT count(*) FROM dead_letters), min(sequence), max(sequence) FROM jobs",
+    )
+    .fetch_one(connection)
+    .await?;
+    let count = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+    let span = first.zip(last).map(|(first, last)| (Sequence(first), Sequence(last)));
+    Ok(Backlog { jobs: count(jobs), dead_letters: count(dead_letters), span })
+}
+
+async fn owner(connection: &mut SqliteConnection, email: &Email) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT user_id FROM emails WHERE email = ?")
+        .bind(email.key())
+        .fetch_optional(connection)
+        .await
+}
+
+async fn reserve(connection: &mut SqliteConnection, email: &Email, id: UserId) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO emails VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(email.key())
+        .bind(id.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn release(connection: &mut SqliteConnection, email: &Email, id: UserId) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM emails WHERE email = ? AND user_id = ?")
+        .bind(email.key())
+        .bind(id.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
