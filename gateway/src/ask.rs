@@ -107,12 +107,7 @@ impl Visit<'_> {
         }
     }
 
-    fn respond(
-        &self,
-        source: Source,
-        limits: ResponseLimits,
-        finish: &mut Finish,
-    ) -> Answer {
+    fn respond(&self, source: Source, limits: ResponseLimits, finish: &mut Finish) -> Answer {
         forward::strip_response(&mut finish.head.headers);
         finish.answer(finish.head.status, "ok");
         let body = ResponseBody::new(source, &self.connection.worker.pools, limits);

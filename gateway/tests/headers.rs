@@ -398,7 +398,9 @@ async fn a_client_of_http_1_0_is_spoken_to_in_its_way() {
         assert_eq!(reply.text(), "hello");
         assert_eq!(reply.header("connection"), Some("keep-alive"));
     }
-    assert_eq!(origin.seen()[0].header("host"), None);
+    // HTTP/1.1, which is spoken to the server, must say a host (RFC 9112, section 3.2).
+    let host = origin.address.to_string();
+    assert_eq!(origin.seen()[0].header("host"), Some(host.as_str()));
 }
 
 #[tokio::test]

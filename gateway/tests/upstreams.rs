@@ -196,6 +196,7 @@ async fn on_a_kept_connection_only_what_is_safe_is_sent_again() {
     let gateway = set(origin.address, "pool = { idle-timeout = \"1m\" }").await;
     for (request, again) in [
         (GET, true),
+        ("GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n", true),
         ("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", true),
         (POST, false),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", false),
@@ -208,7 +209,9 @@ async fn on_a_kept_connection_only_what_is_safe_is_sent_again() {
         server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         client.reply().await;
         // Idle for long enough that the server may be about to close it.
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        if !request.contains("at-once") {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        }
         client.send(request).await;
         server.head().await;
         drop(server);
@@ -275,6 +278,10 @@ async fn what_is_no_response_is_not_passed_on() {
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX\0: y\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
@@ -291,6 +298,50 @@ async fn what_is_no_response_is_not_passed_on() {
         assert_eq!(failure(&reply), is(502, "upstream-broken"), "{nonsense:?}");
         assert!(server.is_closed().await);
     }
+}
+
+#[tokio::test]
+async fn what_servers_write_oddly_is_understood() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    for odd in [
+        "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+        "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5   \r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n",
+        "HTTP/1.0 200 OK\r\n\r\nhello",
+    ] {
+        for in_pieces in [false, true] {
+            let mut client = gateway.connect().await;
+            client.send(GET).await;
+            let mut server = origin.accept().await;
+            server.head().await;
+            for piece in odd.as_bytes().chunks(if in_pieces { 1 } else { odd.len() }) {
+                server.send_bytes(piece).await;
+                tokio::task::yield_now().await;
+            }
+            server.end().await;
+            let reply = client.reply().await;
+            assert_eq!((reply.status, &*reply.text()), (200, "hello"), "{odd:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trailer_reaches_the_client() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    let mut client = gateway.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n").await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    let trailer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n";
+    server.send(trailer).await;
+    let head = client.head().await;
+    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    assert_eq!(client.read_past(b"\r\n\r\n").await, b"5\r\nhello\r\n0\r\nx-sum: 7\r\n\r\n");
 }
 
 #[tokio::test]

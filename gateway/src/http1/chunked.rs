@@ -1,5 +1,6 @@
 //! Reads a chunked body (RFC 9112, section 7.1) strictly: what two readers could take for different sizes is refused.
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::fields;
@@ -55,8 +56,8 @@ enum SizePart {
 pub(crate) enum Piece {
     /// More has to be read first.
     Missing,
-    /// The first so many bytes of the input are data, and have to be taken.
-    Data(usize),
+    /// Data.
+    Data(Bytes),
     /// The body has ended; these are its trailer fields.
     End(Option<HeaderMap>),
 }
@@ -66,46 +67,50 @@ impl Chunked {
         Self { state: State::start(), limits }
     }
 
-    /// Reads on; takes what is not data out of `input`.
+    /// Reads on, and takes what it reads out of `input`.
     pub(crate) fn next(&mut self, input: &mut Input) -> Result<Piece, WireRefusal> {
         while !input.is_empty() {
-            match &mut self.state {
-                State::Size(line) => {
-                    let (count, size) = line.read(input.bytes(), self.limits.line_ends)?;
-                    input.skip(count);
-                    match size {
-                        Some(0) => self.state = State::Trailer(Lines::new(Kind::Trailer)),
-                        Some(size) => self.state = State::Data(size),
-                        None => {}
-                    }
-                }
-                State::Data(left) => {
-                    let there = input.bytes().len();
-                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
-                    *left -= count as u64;
-                    if *left == 0 {
-                        self.state = State::DataEnd(0);
-                    }
-                    return Ok(Piece::Data(count));
-                }
-                State::DataEnd(seen) => {
-                    match (*seen, input.bytes()[0], self.limits.line_ends) {
-                        (0, b'\r', _) => *seen = 1,
-                        (1, b'\n', _) | (0, b'\n', LineEnds::Lenient) => {
-                            self.state = State::start();
-                        }
-                        (_, _, _) => return Err(WireRefusal::ChunkEnd),
-                    }
-                    input.skip(1);
-                }
-                State::Trailer(lines) => {
-                    let Some(length) = lines.scan(input.bytes(), self.limits)? else { break };
-                    let trailers = trailers(lines, input.take(length))?;
-                    return Ok(Piece::End(trailers));
-                }
+            if let Some(piece) = self.step(input)? {
+                return Ok(piece);
             }
         }
         Ok(Piece::Missing)
+    }
+
+    fn step(&mut self, input: &mut Input) -> Result<Option<Piece>, WireRefusal> {
+        let line_ends = self.limits.line_ends;
+        match &mut self.state {
+            State::Size(line) => {
+                let (count, size) = line.read(input.bytes(), line_ends)?;
+                input.skip(count);
+                match size {
+                    Some(0) => self.state = State::Trailer(Lines::new(Kind::Trailer)),
+                    Some(size) => self.state = State::Data(size),
+                    None => {}
+                }
+                Ok(None)
+            }
+            State::Data(left) => {
+                let data = input.take_of(left);
+                if *left == 0 {
+                    self.state = State::DataEnd(0);
+                }
+                Ok(Some(Piece::Data(data)))
+            }
+            State::DataEnd(seen) => {
+                match (*seen, input.bytes()[0], line_ends) {
+                    (0, b'\r', _) => *seen = 1,
+                    (1, b'\n', _) | (0, b'\n', LineEnds::Lenient) => self.state = State::start(),
+                    (_, _, _) => return Err(WireRefusal::ChunkEnd),
+                }
+                input.skip(1);
+                Ok(None)
+            }
+            State::Trailer(lines) => match lines.scan(input.bytes(), self.limits)? {
+                Some(length) => Ok(Some(Piece::End(trailers(lines, &input.take(length))?))),
+                None => Ok(Some(Piece::Missing)),
+            },
+        }
     }
 }
 
@@ -116,12 +121,11 @@ impl State {
 }
 
 /// The fields behind the last chunk. Those that say how to read a message have no place there (RFC 9110, section 6.5.1).
-#[expect(clippy::needless_pass_by_value, reason = "the fields keep the bytes they stand in")]
-fn trailers(lines: &Lines, bytes: bytes::Bytes) -> Result<Option<HeaderMap>, WireRefusal> {
+fn trailers(lines: &Lines, bytes: &Bytes) -> Result<Option<HeaderMap>, WireRefusal> {
     if lines.field_count() == 0 {
         return Ok(None);
     }
-    let fields = fields::parse(&bytes, lines, |name, _| match *name {
+    let fields = fields::parse(bytes, lines, |name, _| match *name {
         http::header::HOST
         | http::header::CONTENT_LENGTH
         | http::header::TRANSFER_ENCODING
@@ -165,8 +169,12 @@ impl SizeLine {
                 {
                     return Ok((index + 1, Some(self.size)));
                 }
-                (SizePart::Digits | SizePart::Padding | SizePart::Extension, b';') => SizePart::Name,
-                (SizePart::Digits | SizePart::Padding | SizePart::Extension, b'\r') => SizePart::End,
+                (SizePart::Digits | SizePart::Padding | SizePart::Extension, b';') => {
+                    SizePart::Name
+                }
+                (SizePart::Digits | SizePart::Padding | SizePart::Extension, b'\r') => {
+                    SizePart::End
+                }
                 (SizePart::Name, byte) if crate::syntax::is_token(byte) => SizePart::Extension,
                 (SizePart::Extension, b'"' | b'=' | b'!' | 0x23..=0x7e) => SizePart::Extension,
                 (_, _) => return Err(WireRefusal::ChunkSize),

@@ -55,6 +55,13 @@ impl Input {
         self.bytes.split_to(count).freeze()
     }
 
+    /// Takes what is there of the `left` bytes of a body, and counts it off.
+    pub(crate) fn take_of(&mut self, left: &mut u64) -> Bytes {
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(self.bytes.len());
+        *left -= count as u64;
+        self.take(count)
+    }
+
     /// Throws the first `count` bytes away.
     pub(crate) fn skip(&mut self, count: usize) {
         bytes::Buf::advance(&mut self.bytes, count);

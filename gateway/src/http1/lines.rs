@@ -87,18 +87,19 @@ impl Lines {
                 [] | [b'\r'] => true,
                 _ => false,
             };
-            if is_empty {
-                if let Some(end) = self.empty_line(start, at)? {
-                    return Ok(Some(end));
-                }
+            if is_empty && self.may_be_skipped(start) {
+                self.starts[0] = offset(at + 1)?;
                 continue;
+            }
+            if is_empty {
+                return self.end(start, at);
             }
             // A message has one line before its fields.
             let lines_max = limits.count + usize::from(self.kind == Kind::Message);
             if self.starts.len() > lines_max {
                 return Err(WireRefusal::HeaderCount);
             }
-            self.starts.push(u32::try_from(at + 1).map_err(|_| WireRefusal::HeaderBytes)?);
+            self.starts.push(offset(at + 1)?);
         }
         if bytes.len() > limits.bytes {
             return Err(WireRefusal::HeaderBytes);
@@ -110,15 +111,13 @@ impl Lines {
     }
 
     /// One empty line before a message is let pass (RFC 9112, section 2.2).
-    fn empty_line(&mut self, start: usize, at: usize) -> Result<Option<usize>, WireRefusal> {
-        if self.kind == Kind::Trailer || self.starts.len() > 1 {
-            return Ok(Some(at + 1));
-        }
-        if start > 0 {
-            return Err(WireRefusal::RequestLine);
-        }
-        self.starts[0] = u32::try_from(at + 1).map_err(|_| WireRefusal::HeaderBytes)?;
-        Ok(None)
+    fn may_be_skipped(&self, start: usize) -> bool {
+        self.kind == Kind::Message && self.starts.len() == 1 && start == 0
+    }
+
+    fn end(&self, start: usize, at: usize) -> Result<Option<usize>, WireRefusal> {
+        let nothing_before = self.kind == Kind::Message && self.starts.len() == 1;
+        if nothing_before && start > 0 { Err(WireRefusal::RequestLine) } else { Ok(Some(at + 1)) }
     }
 
     /// What is wrong already need not be waited for: whoever speaks TLS here hears of it at once.
@@ -171,6 +170,10 @@ impl Lines {
             start..end
         })
     }
+}
+
+fn offset(at: usize) -> Result<u32, WireRefusal> {
+    u32::try_from(at).map_err(|_| WireRefusal::HeaderBytes)
 }
 
 /// A control byte before the fields.

@@ -75,11 +75,10 @@ pub(crate) fn parse(
 impl Facts {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), WireRefusal> {
         match *name {
-            header::HOST => {
-                if std::mem::replace(&mut self.host, true) || !is_authority(value.as_bytes()) {
-                    return Err(WireRefusal::Host);
-                }
+            header::HOST if std::mem::replace(&mut self.host, true) => {
+                return Err(WireRefusal::Host);
             }
+            header::HOST if !is_authority(value.as_bytes()) => return Err(WireRefusal::Host),
             header::CONTENT_LENGTH => {
                 let length = fields::length(value).ok_or(WireRefusal::ContentLength)?;
                 if self.length.replace(length).is_some() {
@@ -96,7 +95,9 @@ impl Facts {
                 self.close |= fields::has_token(value, b"close");
                 self.keep_alive |= fields::has_token(value, b"keep-alive");
             }
-            header::EXPECT => self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+            header::EXPECT => {
+                self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+            }
             _ => {}
         }
         Ok(())
@@ -199,11 +200,11 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// Writes a head for a server. `host` goes in the place of the client's, if there is one.
+/// Writes a head for a server. `host` goes in the place of the client's.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     parts: &request::Parts,
-    host: Option<&HeaderValue>,
+    host: &HeaderValue,
     framing: Framing,
 ) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
@@ -215,9 +216,7 @@ pub(crate) fn write(
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if let Some(host) = host.or_else(|| parts.headers.get(header::HOST)) {
-        fields::write(out, &header::HOST, host);
-    }
+    fields::write(out, &header::HOST, host);
     for (name, value) in &parts.headers {
         match *name {
             header::HOST | header::TRANSFER_ENCODING => {}

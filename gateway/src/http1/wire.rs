@@ -122,17 +122,15 @@ impl Reading {
             BodyState::Broken => Ok(Step::Missing),
             BodyState::Length(_) if self.input.is_empty() => Ok(Step::Missing),
             BodyState::Length(left) => {
-                let there = self.input.bytes().len();
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
-                *left -= count as u64;
+                let data = self.input.take_of(left);
                 if *left == 0 {
                     self.body = BodyState::Over;
                 }
-                Ok(Step::Data(self.input.take(count)))
+                Ok(Step::Data(data))
             }
             BodyState::Chunked(chunked) => match chunked.next(&mut self.input) {
                 Ok(Piece::Missing) => Ok(Step::Missing),
-                Ok(Piece::Data(count)) => Ok(Step::Data(self.input.take(count))),
+                Ok(Piece::Data(data)) => Ok(Step::Data(data)),
                 Ok(Piece::End(trailers)) => {
                     self.body = BodyState::Over;
                     Ok(trailers.map_or(Step::End, Step::Trailers))

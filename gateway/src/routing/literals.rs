@@ -96,7 +96,11 @@ impl Literals {
             return number;
         }
         let (number, hash) = (fresh(), asked.hash());
-        self.entries.push(Entry { key: asked.head.iter().chain(asked.tail).copied().collect(), hash, number });
+        self.entries.push(Entry {
+            key: asked.head.iter().chain(asked.tail).copied().collect(),
+            hash,
+            number,
+        });
         if self.entries.len() > COMPARED_MAX && self.entries.len() * 2 > self.slots.len() {
             self.rehash();
         } else if !self.slots.is_empty() {

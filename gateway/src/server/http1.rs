@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, Version, header, request};
-use http_body::Body as _;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Version, header, request};
+use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use crate::body::Body;
@@ -208,15 +209,12 @@ impl<'a> Responding<'a> {
         let reading = &mut self.wire.borrow_mut().reading;
         let unread = !reading.body_is_over() && !is_read && !reading.skip_body();
         // A refusal that makes what follows doubtful says so itself.
-        let refused = self.body.head().headers.get(header::CONNECTION).is_some_and(|said| said == "close");
+        let refused =
+            self.body.head().headers.get(header::CONNECTION).is_some_and(|said| said == "close");
         if persistent && !ends && !unread && !refused { Goodbye::Stays } else { Goodbye::Closes }
     }
 
-    fn write_head(
-        &mut self,
-        framing: Framing,
-        connection: Option<&'static [u8]>,
-    ) {
+    fn write_head(&mut self, framing: Framing, connection: Option<&'static [u8]>) {
         match framing {
             Framing::None | Framing::Kept | Framing::Told(_) => self.state = State::Written,
             Framing::Chunked => self.coding = Coding::Chunked,
@@ -230,43 +228,40 @@ impl<'a> Responding<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         loop {
             let has_room = self.wire.borrow().output.has_room();
-            if self.state == State::Written || !has_room {
-                match self.progress.poll_write(cx, &mut self.wire.borrow_mut()) {
-                    Poll::Ready(Ok(())) if self.state == State::Written => {
-                        return Poll::Ready(Ok(()));
-                    }
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
-                    Poll::Pending => return Poll::Pending,
-                }
+            if self.state == State::Written {
+                return self.progress.poll_write(cx, &mut self.wire.borrow_mut());
+            }
+            if !has_room {
+                ready!(self.progress.poll_write(cx, &mut self.wire.borrow_mut()))?;
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return self.poll_while_waiting(cx);
             };
             let mut wire = self.wire.borrow_mut();
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => wire.output.add(data, self.coding),
-                    Err(trailers) => {
-                        wire.output.end(self.coding, trailers.trailers_ref());
-                        self.state = State::Written;
-                    }
-                },
-                Some(Err(_)) => {
+            match frame.transpose() {
+                Ok(Some(frame)) => self.add(frame, &mut wire),
+                Ok(None) => self.end(&mut wire, None),
+                Err(_) => {
                     // What came before it goes out; the missing rest tells the client.
                     drop(wire.poll_write(cx));
                     return Poll::Ready(Err(Ended::Over));
                 }
-                None => self.end(&mut wire),
-            }
-            if self.state == State::Body && wire.output.has_room() && self.body.is_end_stream() {
-                self.end(&mut wire);
             }
         }
     }
 
-    fn end(&mut self, wire: &mut Wire) {
-        wire.output.end(self.coding, None);
+    fn add(&mut self, frame: Frame<Bytes>, wire: &mut Wire) {
+        match frame.into_data() {
+            Ok(data) => wire.output.add(data, self.coding),
+            Err(trailers) => return self.end(wire, trailers.trailers_ref()),
+        }
+        if wire.output.has_room() && self.body.is_end_stream() {
+            self.end(wire, None);
+        }
+    }
+
+    fn end(&mut self, wire: &mut Wire, trailers: Option<&HeaderMap>) {
+        wire.output.end(self.coding, trailers);
         self.state = State::Written;
     }
 

@@ -118,7 +118,9 @@ pub(crate) async fn call(
         let attempted = match server.protocol {
             Protocol::Http1 => attempt_http1(&mut caller, &server, parts, &mut body).await,
             // Boxed, like all that is rare: the state and the code of the usual request stay small.
-            Protocol::Http2 => Box::pin(attempt_http2(&mut caller, &server, parts, &mut body)).await,
+            Protocol::Http2 => {
+                Box::pin(attempt_http2(&mut caller, &server, parts, &mut body)).await
+            }
         };
         match attempted {
             Ok(Attempted { source, sent_at }) => {
@@ -157,7 +159,9 @@ async fn attempt_http1(
     let sending = body.take().ok_or(CallError::NoServer)?;
     let fate = sending.fate();
     let written = http1.written();
-    http1.begin(parts, caller.upstream.host(server), sending);
+    let host = caller.upstream.host(server).or_else(|| parts.headers.get(header::HOST));
+    // HTTP/1.0 clients need not say one, but HTTP/1.1 servers want to know (RFC 9112, section 3.2).
+    http1.begin(parts, host.unwrap_or(&server.host), sending);
     let patience = Patience::new(caller, sent_at, fate.as_deref());
     let head = &mut *caller.head;
     let answered = patience.wait(caller.timer, poll_fn(|cx| http1.poll_head(cx, head))).await?;
@@ -175,10 +179,7 @@ async fn attempt_http1(
     }
 }
 
-async fn open_http1(
-    caller: &mut Caller<'_>,
-    server: &InFlight,
-) -> Result<Box<Http1>, CallError> {
+async fn open_http1(caller: &mut Caller<'_>, server: &InFlight) -> Result<Box<Http1>, CallError> {
     let socket = open(caller, server).await?;
     Ok(Http1::new(socket, server.handle()))
 }

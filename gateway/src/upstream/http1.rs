@@ -114,12 +114,7 @@ impl Http1 {
     }
 
     /// Begins a request: its head is written with the first [`Http1::poll_head`].
-    pub(super) fn begin(
-        &mut self,
-        parts: &request::Parts,
-        host: Option<&HeaderValue>,
-        body: RequestBody,
-    ) {
+    pub(super) fn begin(&mut self, parts: &request::Parts, host: &HeaderValue, body: RequestBody) {
         let framing = match body.size_hint().exact() {
             _ if body.is_end_stream() && body.is_empty() => Framing::None,
             Some(length) => Framing::Length(length),
@@ -252,11 +247,11 @@ impl Http1 {
                 Step::End => return Poll::Ready(None),
                 Step::Missing => {}
             }
-            if ready!(self.input.poll_fill(cx, &mut self.socket))? == 0 {
-                if !matches!(self.reading, Reading::UntilClose) {
-                    return Poll::Ready(Some(Err(Http1Error::Closed)));
-                }
-                self.reading = Reading::Over(After::Ends);
+            let ended = ready!(self.input.poll_fill(cx, &mut self.socket))? == 0;
+            match self.reading {
+                Reading::UntilClose if ended => self.reading = Reading::Over(After::Ends),
+                _ if ended => return Poll::Ready(Some(Err(Http1Error::Closed))),
+                _ => {}
             }
         }
     }
@@ -267,17 +262,15 @@ impl Http1 {
             Reading::Over(_) | Reading::Head { .. } => Step::End,
             Reading::Length { .. } | Reading::UntilClose if missing => Step::Missing,
             Reading::Length { left, after } => {
-                let there = self.input.bytes().len();
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
-                *left -= count as u64;
+                let data = self.input.take_of(left);
                 if *left == 0 {
                     self.reading = Reading::Over(*after);
                 }
-                Step::Data(self.input.take(count))
+                Step::Data(data)
             }
             Reading::Chunked { chunked, after } => match chunked.next(&mut self.input)? {
                 Piece::Missing => Step::Missing,
-                Piece::Data(count) => Step::Data(self.input.take(count)),
+                Piece::Data(data) => Step::Data(data),
                 Piece::End(trailers) => {
                     self.reading = Reading::Over(*after);
                     trailers.map_or(Step::End, Step::Trailers)

@@ -80,10 +80,12 @@ impl ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match &mut self.source {
-            Source::Http1(http1) => http1.poll_frame(cx).map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken))),
-            Source::Http2 { incoming, .. } => {
-                Pin::new(incoming).poll_frame(cx).map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken)))
-            }
+            Source::Http1(http1) => http1
+                .poll_frame(cx)
+                .map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken))),
+            Source::Http2 { incoming, .. } => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| Some(frame?.map_err(|_| ResponseBodyError::Broken))),
             Source::Over => Poll::Ready(None),
         }
     }

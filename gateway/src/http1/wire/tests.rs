@@ -33,7 +33,11 @@ fn verdict(bytes: &[u8]) -> (usize, [Option<WireRefusal>; 2]) {
     });
     // Of several mistakes the first one that shows is told, and in pieces another may show first.
     let agree = refused_slow.is_some() == refused.is_some();
-    assert!(agree, "in pieces {refused_slow:?}, whole {refused:?}: {:?}", String::from_utf8_lossy(bytes));
+    assert!(
+        agree,
+        "in pieces {refused_slow:?}, whole {refused:?}: {:?}",
+        String::from_utf8_lossy(bytes)
+    );
     if refused.is_none() {
         let left = |reading: &Reading| reading.input.bytes().to_vec();
         assert_eq!(left(&slow), left(&whole), "in pieces: {:?}", String::from_utf8_lossy(bytes));
