@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Gives memory back to the system, which glibc's keeps for each thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bad arguments or a configuration that cannot be used.
 const REFUSED: u8 = 1;
 /// The service ran and failed.

@@ -14,7 +14,8 @@ use crate::clock::{Clock, parse_duration};
 #[derive(Debug, Clone, clap::Parser)]
 #[command(
     name = "auth",
-    about = "Logins of the portal: tokens under rotating keys, and an OpenID provider"
+    about = "Logins of the portal: tokens under rotating keys, and an OpenID provider",
+    after_help = "Exit codes: 0 stopped as asked, 1 not started, 2 failed while running."
 )]
 pub struct Settings {
     /// Where to listen; port 0 takes a free one
@@ -346,13 +347,13 @@ impl Default for Rotation {
 /// How often a password may be guessed, for each account by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct LoginLimit {
-    /// Failed logins of one account before it has to wait
+    /// Failed logins of one account before it has to wait; also how many can be under way at once
     #[arg(
         id = "login-attempts",
         long = "login-attempts",
         value_name = "COUNT",
         env = "LOGIN_ATTEMPTS",
-        default_value_t = 5,
+        default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     pub attempts: u32,
@@ -371,7 +372,7 @@ pub struct LoginLimit {
 
 impl Default for LoginLimit {
     fn default() -> Self {
-        Self { attempts: 5, one_more_every: Duration::from_secs(60) }
+        Self { attempts: 10, one_more_every: Duration::from_secs(60) }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::settings::Database;
 
 /// Of each kind: how many one user can have, the oldest go first.
-const OF_ONE_USER_MAX: i64 = 20;
+const OF_ONE_USER_MAX: i64 = 100;
 /// How many rows each table keeps; beyond it, what would end first ends now.
 const ROWS_MAX: i64 = 100_000;
 /// How long a request waits for a connection.

@@ -53,7 +53,7 @@ pub(crate) enum Spent {
 }
 
 impl Store {
-    /// Keeps a new code; a user with too many loses the one that would end first.
+    /// Keeps a new code; a user with too many loses the oldest.
     pub(crate) async fn add_code(&self, secret: &Secret, code: &Code) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         self.make_room(&mut transaction, "codes", &code.user_id).await?;

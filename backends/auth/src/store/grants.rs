@@ -31,7 +31,7 @@ pub(crate) enum Rotated {
 }
 
 impl Store {
-    /// Begins a grant; a user with too many loses the one that would end first.
+    /// Begins a grant; a user with too many loses the oldest.
     pub(crate) async fn begin_grant(
         &self,
         refresh: &RefreshToken,

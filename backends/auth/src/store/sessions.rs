@@ -36,7 +36,7 @@ impl From<Row> for Session {
 }
 
 impl Store {
-    /// Begins a session; a user with too many loses the one that would end first.
+    /// Begins a session; a user with too many loses the oldest.
     pub(crate) async fn begin_session(&self, session: &Session) -> Result<(), StoreError> {
         let Session { id, user_id, authenticated_at, expires_at } = session;
         let mut transaction = self.pool.begin().await?;
@@ -86,10 +86,9 @@ impl Store {
         table: &'static str,
         user_id: &str,
     ) -> Result<(), StoreError> {
-        let key = if table == "codes" { "code" } else { "id" };
         let query = format!(
-            "DELETE FROM {table} WHERE user_id = $1 AND {key} NOT IN (SELECT {key} FROM {table} \
-             WHERE user_id = $1 ORDER BY expires_at DESC LIMIT {})",
+            "DELETE FROM {table} WHERE user_id = $1 AND number NOT IN (SELECT number FROM {table} \
+             WHERE user_id = $1 ORDER BY number DESC LIMIT {})",
             OF_ONE_USER_MAX - 1
         );
         sqlx::query(&query).bind(user_id).execute(&mut **transaction).await?;

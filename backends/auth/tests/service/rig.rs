@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use auth::{Clock, Database, Registry, Running, Settings};
+use auth::{Clock, Database, LoginLimit, Registry, Running, Settings};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, Full};
@@ -68,6 +68,7 @@ impl Rig {
         let settings = Settings {
             clients: Some(Registry::parse(CLIENTS).unwrap()),
             housekeeping_every: Duration::from_millis(20),
+            login_limit: LoginLimit { attempts: 5, one_more_every: Duration::from_secs(60) },
             clock: Clock::Held(Arc::clone(&now)),
             ..Settings::new(
                 "127.0.0.1:0".parse().unwrap(),
@@ -178,6 +179,15 @@ impl Rig {
         let count = sqlx::query_scalar(&query).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         count
+    }
+
+    /// The private half of the only signing key.
+    pub(crate) async fn private_key(&self) -> Vec<u8> {
+        let mut connection = self.connect().await;
+        let query = "SELECT private_key FROM signing_keys";
+        let key = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        key
     }
 
     /// Does something to the database behind the service's back.

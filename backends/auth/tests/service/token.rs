@@ -20,6 +20,7 @@ scenarios![
     what_is_malformed_is_refused_by_its_name,
     refresh_tokens_rotate_and_may_become_narrower,
     a_token_that_is_not_ours_tells_nothing,
+    a_token_of_ours_for_another_purpose_tells_nothing,
     userinfo_tells_what_the_scope_allows,
 ];
 
@@ -280,6 +281,30 @@ async fn a_token_that_is_not_ours_tells_nothing(rig: Rig) {
     assert_eq!(rig.userinfo(good).await.status, 200, "the test's token was good");
     rig.pass(300);
     assert_refused(&rig.userinfo(good).await, 401, "invalid_token", "expired");
+}
+
+async fn a_token_of_ours_for_another_purpose_tells_nothing(rig: Rig) {
+    let tokens = rig.log_in().await;
+    let good = tokens["access_token"].as_str().unwrap();
+    let (header, claims) = unchecked(good);
+    let key = jsonwebtoken::EncodingKey::from_ec_der(&rig.private_key().await);
+    let signed = |typ: &str, name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        let mut header: jsonwebtoken::Header = serde_json::from_value(header.clone()).unwrap();
+        header.typ = Some(typ.to_owned());
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    };
+    let now = claims["iat"].clone();
+    for (what, token, status) in [
+        ("as we do it", signed("at+jwt", "jti", json!("another")), 200),
+        ("another kind", signed("JWT", "jti", json!("another")), 401),
+        ("another audience", signed("at+jwt", "aud", json!("web")), 401),
+        ("another issuer", signed("at+jwt", "iss", json!("https://evil.test")), 401),
+        ("over", signed("at+jwt", "exp", now), 401),
+    ] {
+        assert_eq!(rig.userinfo(&token).await.status, status, "{what}");
+    }
 }
 
 async fn userinfo_tells_what_the_scope_allows(rig: Rig) {
