@@ -29,6 +29,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     if every.is_zero() || every > settings.rotation.publish_ahead / 2 {
         return Err(StartError::Housekeeping);
     }
+    if !settings.issuer.is_https() {
+        tracing::warn!("the issuer is not https: fit for one machine, not for a network");
+    }
     let store = Store::open(&settings.database).await?;
     let keys = Keys::open(store.clone(), settings.rotation, settings.clock.clone()).await?;
     let keys = Arc::new(keys);

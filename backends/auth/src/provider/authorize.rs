@@ -70,7 +70,7 @@ async fn answer(auth: &Auth, headers: &HeaderMap, text: &str) -> Response {
     };
     match usable_session(auth, headers, &request).await {
         Ok(Some(session)) => match code_for(auth, &request, &session).await {
-            Ok(location) => Redirect::to(&location).into_response(),
+            Ok(location) => send_to(&location),
             Err(error) => unavailable(auth, &request, &error),
         },
         Ok(None) if request.prompt == Prompt::Never => {
@@ -98,7 +98,8 @@ async fn usable_session(
         return Ok(None);
     };
     let age = now.since(session.authenticated_at);
-    let too_old = request.age_max.is_some_and(|age_max| age > age_max);
+    // Zero means that the password has to be given now.
+    let too_old = request.age_max.is_some_and(|age_max| age >= age_max);
     if too_old || request.prompt == Prompt::Always {
         return Ok(None);
     }
@@ -174,9 +175,14 @@ pub(crate) fn refuse(auth: &Auth, refused: &AuthorizationRefused<'_>) -> Respons
         AuthorizationRefused::There { back, error } => {
             let AuthorizationError { code, description } = error;
             let answer = [("error", *code), ("error_description", *description)];
-            Redirect::to(&back.with(&answer, &auth.issuer)).into_response()
+            send_to(&back.with(&answer, &auth.issuer))
         }
     }
+}
+
+/// Sends the browser on. The address may hold a code, so nobody may keep it.
+pub(crate) fn send_to(location: &str) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Redirect::to(location)).into_response()
 }
 
 fn refuse_there(
@@ -186,7 +192,7 @@ fn refuse_there(
 ) -> Response {
     let AuthorizationError { code, description } = error;
     let answer = [("error", code), ("error_description", description)];
-    Redirect::to(&request.back.with(&answer, &auth.issuer)).into_response()
+    send_to(&request.back.with(&answer, &auth.issuer))
 }
 
 /// Something that we need does not answer: the application gets to know that it may come again.

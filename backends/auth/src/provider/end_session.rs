@@ -9,10 +9,10 @@ use std::time::Duration;
 use axum::extract::rejection::StringRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use crate::clients::{RedirectUri, Registry};
-use crate::provider::authorize::unreadable;
+use crate::provider::authorize::{send_to, unreadable};
 use crate::provider::cookies::{Cookie, form_is_ours};
 use crate::provider::pages::Page;
 use crate::provider::parameters::Parameters;
@@ -68,7 +68,7 @@ impl<'a> LogoutRequest<'a> {
             return (clear, page).into_response();
         };
         let state: Vec<(&str, &str)> = self.state.iter().map(|it| ("state", it.as_str())).collect();
-        (clear, Redirect::to(&then.with(&state))).into_response()
+        (clear, send_to(&then.with(&state))).into_response()
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::extract::rejection::StringRejection;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use crate::authentication::LoginRefused;
 use crate::password::{Credentials, Password};
 use crate::provider::authorization_request::AuthorizationRequest;
 use crate::provider::authorize::{
-    Asked, SessionError, ask, code_for, refuse, unavailable, unreadable,
+    Asked, SessionError, ask, code_for, refuse, send_to, unavailable, unreadable,
 };
 use crate::provider::cookies::{Cookie, form_is_ours};
 use crate::provider::pages::Page;
@@ -105,7 +105,7 @@ async fn log_in(
     match begun.await {
         Ok((cookie, location)) => {
             let cookie = Cookie::Session.set(&cookie, &auth.issuer, auth.lifetimes.session);
-            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(&location)).into_response()
+            (AppendHeaders([(header::SET_COOKIE, cookie)]), send_to(&location)).into_response()
         }
         Err(error) => unavailable(auth, asked.request, &error),
     }

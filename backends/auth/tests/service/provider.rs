@@ -26,6 +26,7 @@ async fn a_login_brings_a_code_back_and_the_next_needs_no_password(rig: Rig) {
     let answer = browser.fill_in(&form, "ann@example.org", PASSWORD).await;
     let answered = answer.answered(CALLBACK);
     assert_eq!((answered.of("state"), answered.of("iss")), (Some("some state"), Some(ISSUER)));
+    assert_eq!(answer.header("cache-control"), "no-store");
     let first = answered.of("code").unwrap().to_owned();
 
     let answer = browser.open(&usual()).await;
@@ -165,11 +166,12 @@ async fn the_application_decides_whether_the_user_is_asked(rig: Rig) {
         ("prompt", "login", true),
         ("prompt", "select_account", true),
         ("max_age", "60", false),
+        ("max_age", "0", true),
     ] {
         let answer = browser.open(&usual_but(name, value)).await;
         assert_eq!(answer.status == 200, asked, "{name}={value}");
     }
-    rig.pass(61);
+    rig.pass(60);
     let form = browser.open(&usual_but("max_age", "60")).await;
     assert_eq!(form.status, 200, "the password was given too long ago");
     let answer = browser.fill_in(&form, "ann@example.org", PASSWORD).await;
