@@ -24,7 +24,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop::default();
     let found = look(headers);
     if found.expect {
-        // Answered here: hyper sends 100 once somebody wants the body (RFC 9110, section 10.1.1).
+        // Answered here: 100 goes out once somebody wants the body (RFC 9110, section 10.1.1).
         headers.remove(header::EXPECT);
     }
     if found.te

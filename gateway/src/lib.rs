@@ -3,8 +3,8 @@
 //! The path of a request:
 //!
 //! ```text
-//! accept → PROXY protocol → TLS → HTTP/1.1 or HTTP/2 → proxy.rs: async fn answer(request) → Response
-//!   1 admit     limits, strictness, one form of host and path, client address   limits.rs, server/head.rs, strict_http2.rs, client.rs
+//! accept → PROXY protocol → TLS → HTTP/1.1 or HTTP/2 → proxy.rs: async fn answer(request) → Body
+//!   1 admit     limits, strictness, one form of host and path, client address   limits.rs, http1/, strict_http2.rs, client.rs
 //!   2 route     host + path + method + condition → &Route (from one Snapshot)   routing/
 //!   3 down      the route's plugins, in order: Continue, Respond or Refuse      chain.rs, plugins
 //!   4 serve     one of: proxy · redirect · respond                              ask.rs, target.rs, upstream/

@@ -1,4 +1,4 @@
-//! From the process to hyper: sockets, workers, signals, drain and hand-over. The only room that names pingora's server.
+//! From the process to HTTP: sockets, workers, signals, drain and hand-over. The only room that names pingora's server.
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;

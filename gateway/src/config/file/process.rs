@@ -54,7 +54,7 @@ table! {
         /// Request line and headers together; beyond it 431. HTTP/2: the decoded list. At least 8KiB. Default: 32KiB,
         /// nginx's four buffers of 8 KiB.
         header_bytes: At<Size> = kibibytes(32),
-        /// Header fields of a request; beyond it 431. Default: 100, as Apache and hyper.
+        /// Header fields of a request; beyond it 431. Default: 100, as Apache.
         header_count: NonZeroU32 = count(100),
         /// The body of a request, or "none"; beyond it 413. A route's `body-limit` goes before it. Default: 10MiB
         /// (nginx: 1 MiB, which refuses photos).
