@@ -267,7 +267,7 @@ impl Visit<'_> {
             }
             Action::Respond { status, .. } => {
                 finish.answer(*status, "fixed");
-                let (headers, body) = asking.route.fixed.clone().unwrap_or_default();
+                let (headers, body) = asking.route.fixed.as_deref().cloned().unwrap_or_default();
                 finish.head.headers = headers;
                 Ok(Payload::Whole(body))
             }

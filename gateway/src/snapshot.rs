@@ -35,7 +35,7 @@ pub(crate) struct Route {
     pub(crate) chain: Chain,
     pub(crate) metrics: RouteMetrics,
     /// The headers and body of a fixed response.
-    pub(crate) fixed: Option<(HeaderMap, Bytes)>,
+    pub(crate) fixed: Option<Box<(HeaderMap, Bytes)>>,
 }
 
 /// What a snapshot takes over from the one before it.
@@ -97,7 +97,7 @@ fn build_route(route: &config::Route, heritage: &Heritage<'_>) -> Result<Route, 
     }
     let fixed = match &route.action {
         config::Action::Respond { headers, body, .. } => {
-            Some((headers.iter().cloned().collect(), Bytes::from(body.clone())))
+            Some(Box::new((headers.iter().cloned().collect(), Bytes::from(body.clone()))))
         }
         config::Action::Proxy { .. } | config::Action::Redirect { .. } => None,
     };

@@ -8,9 +8,25 @@ use plugins::registry::PluginSettings;
 use super::source::Place;
 use super::upstream::UpstreamId;
 
-/// One of `[[routes]]`.
+/// One of `[[routes]]`. What a request reads stands first and together: with thousands of routes each cache line is one to
+/// wait for.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Route {
+    /// The whole request, from its head to the last byte of the response; `None`: no bound.
+    pub timeout: Option<Duration>,
+    /// Request body in bytes; `None`: no bound.
+    pub body_bytes: Option<u64>,
+    /// `%2F` and `%5C` in a path pass through as they are; else they are refused with 400.
+    pub encoded_slashes: bool,
+    /// Adds `Server-Timing` to the response.
+    pub server_timing: bool,
+    /// Adds `Proxy-Status` (RFC 9209) to the response.
+    pub proxy_status: bool,
+    /// Which forwarding headers the upstream sees.
+    pub forwarded: Forwarded,
+    /// What it does.
+    pub action: Action,
     /// Where it stands in the config.
     pub place: Place,
     /// Its name: as given, or the path pattern (made unique by methods and host when shared).
@@ -27,20 +43,6 @@ pub struct Route {
     pub priority: i32,
     /// Global plugins first, then the route's own.
     pub plugins: Vec<PluginUse>,
-    /// What it does.
-    pub action: Action,
-    /// The whole request, from its head to the last byte of the response; `None`: no bound.
-    pub timeout: Option<Duration>,
-    /// Request body in bytes; `None`: no bound.
-    pub body_bytes: Option<u64>,
-    /// `%2F` and `%5C` in a path pass through as they are; else they are refused with 400.
-    pub encoded_slashes: bool,
-    /// Adds `Server-Timing` to the response.
-    pub server_timing: bool,
-    /// Adds `Proxy-Status` (RFC 9209) to the response.
-    pub proxy_status: bool,
-    /// Which forwarding headers the upstream sees.
-    pub forwarded: Forwarded,
 }
 
 /// `when` of a route: source text that routing compiles.
