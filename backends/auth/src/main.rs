@@ -21,32 +21,55 @@ async fn main() -> ExitCode {
         }
     };
     log_as_json();
-    let running = match auth::start(settings).await {
-        Ok(running) => running,
-        Err(error) => {
-            tracing::error!(%error, "not started");
-            return ExitCode::from(REFUSED);
-        }
-    };
-    tracing::info!(address = %running.address(), "ready");
-    match run(running).await {
+    match run(settings).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(Ended::NotStarted(error)) => {
+            tracing::error!(%error, "not started");
+            ExitCode::from(REFUSED)
+        }
+        Err(Ended::Failed(error)) => {
             tracing::error!(%error, "failed");
             ExitCode::from(FAILED)
         }
     }
 }
 
-async fn run(mut running: auth::Running) -> Result<(), auth::StopError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(auth::StopError::Signal)?;
+/// Why the program ended other than by a signal.
+enum Ended {
+    NotStarted(auth::StartError),
+    Failed(auth::StopError),
+}
+
+async fn run(settings: auth::Settings) -> Result<(), Ended> {
+    // Before anybody is told that we are ready, and may stop us.
+    let asked_to_stop = asked_to_stop().map_err(Ended::Failed)?;
+    let running = auth::start(settings).await.map_err(Ended::NotStarted)?;
+    tracing::info!(address = %running.address(), "ready");
+    serve(running, asked_to_stop).await.map_err(Ended::Failed)
+}
+
+async fn serve(
+    mut running: auth::Running,
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), auth::StopError> {
     tokio::select! {
         ended = running.ended() => return ended,
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = asked_to_stop => {}
     }
     tracing::info!("stopping");
     running.stop().await
+}
+
+/// Resolves at the first signal that comes from now on.
+fn asked_to_stop() -> Result<impl Future<Output = ()>, auth::StopError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(auth::StopError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(auth::StopError::Signal)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn log_as_json() {

@@ -32,5 +32,6 @@ mod logout;
 mod operation;
 mod password_login;
 mod postgres;
+mod program;
 mod provider;
 mod token;
