@@ -14,7 +14,7 @@ use crate::user::{Account, Email, User, UserId};
 use crate::worker::{WorkError, Worker};
 
 /// Others may write to the same user between our look and our write so many times.
-const ATTEMPTS_MAX: u32 = 5;
+const ATTEMPTS_MAX: u32 = 20;
 /// How long a page waits for the writes that were answered before it was asked for.
 const PAGE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Between two looks whether they are in the database, which takes a few milliseconds.
@@ -55,7 +55,7 @@ impl Accounts {
         correlation_id: String,
     ) -> Result<User, AccountsError> {
         // Hashing is the dear part; who comes second at the same time is found out afterwards.
-        if self.worker.intake.owner(&user.email).await?.is_some() {
+        if self.owner(&user.email).await?.is_some() {
             return Err(AccountsError::EmailTaken);
         }
         let hash = self.hasher.hash(password).await?;
@@ -156,7 +156,7 @@ impl Accounts {
     }
 
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, AccountsError> {
-        let Some(id) = self.worker.intake.owner(email).await? else {
+        let Some(id) = self.owner(email).await? else {
             return Ok(None);
         };
         match self.find(id).await {
@@ -164,6 +164,17 @@ impl Accounts {
             Ok(found) if found.account.user.email.key() == email.key() => Ok(Some(found.account)),
             Ok(_) | Err(AccountsError::UnknownId) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    async fn owner(&self, email: &Email) -> Result<Option<UserId>, AccountsError> {
+        let intake = &self.worker.intake;
+        match intake.owner(email).await {
+            Err(IntakeError::NotReady) => {
+                index::complete(&self.worker).await?;
+                Ok(intake.owner(email).await?)
+            }
+            owner => Ok(owner?),
         }
     }
 

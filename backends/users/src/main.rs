@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Gives the memory of password hashes back to the system, which glibc's keeps for each thread.
+/// Gives the memory of password hashes back to the system, which glibc's keeps for each thread. Without huge pages
+/// (a feature in Cargo.toml), of which it would touch a little each: they double the memory at rest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -25,6 +26,11 @@ async fn main() -> ExitCode {
         }
     };
     log_as_json();
+    // Watched from the first moment: whoever is told to stop while it starts stops in order too.
+    let terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return failed(&users::StopError::Signal(error)),
+    };
     let running = match users::start(configuration).await {
         Ok(running) => running,
         Err(error) => {
@@ -34,17 +40,18 @@ async fn main() -> ExitCode {
     };
     let (address, grpc_address) = (running.address(), running.grpc_address());
     tracing::info!(%address, %grpc_address, "ready");
-    match run(running).await {
+    match run(running, terminate).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "failed");
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
 }
 
-async fn run(mut running: users::Running) -> Result<(), users::StopError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(users::StopError::Signal)?;
+fn failed(error: &users::StopError) -> ExitCode {
+    tracing::error!(%error, "failed");
+    ExitCode::from(FAILED)
+}
+
+async fn run(mut running: users::Running, mut terminate: Signal) -> Result<(), users::StopError> {
     tokio::select! {
         ended = running.ended() => return ended,
         _ = terminate.recv() => {}

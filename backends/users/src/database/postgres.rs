@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 
 use crate::database::statements::{
     AccountRow, CHECK, EMAILS, EmailRow, FIND, KEEP, PAGE, PROGRESS, PROGRESS_LOCKED, REMOVE,
@@ -27,6 +28,9 @@ pub(super) struct PostgresDatabase {
 impl PostgresDatabase {
     /// Connects and brings the schema up to date.
     pub(super) async fn open(url: &str) -> Result<Self, DatabaseError> {
+        // The pool would only say that it has waited.
+        let first = PgConnection::connect(url).await.map_err(classified)?;
+        first.close().await.map_err(classified)?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(WAIT_MAX)

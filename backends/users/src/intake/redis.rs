@@ -60,6 +60,7 @@ pub(super) struct RedisIntake {
     take: Script,
     recall: Script,
     remember: Script,
+    owner: Script,
     settle: Script,
     bury: Script,
     begin_index: Script,
@@ -88,6 +89,7 @@ impl RedisIntake {
             take: Script::from_lua(include_str!("redis/take.lua")),
             recall: Script::from_lua(include_str!("redis/recall.lua")),
             remember: Script::from_lua(include_str!("redis/remember.lua")),
+            owner: Script::from_lua(include_str!("redis/owner.lua")),
             settle: Script::from_lua(include_str!("redis/settle.lua")),
             bury: Script::from_lua(include_str!("redis/bury.lua")),
             begin_index: Script::from_lua(include_str!("redis/begin_index.lua")),
@@ -203,10 +205,14 @@ impl Intake for RedisIntake {
     }
 
     async fn owner(&self, email: &Email) -> Result<Option<UserId>, IntakeError> {
-        let command = CustomCommand::new_static("HGET", ClusterHash::FirstKey, false);
-        let owner: Option<String> =
-            self.client.custom(command, vec![EMAILS.to_owned(), email.key()]).await?;
-        owner.map(|id| id.parse().map_err(|_| IntakeError::Damaged { id })).transpose()
+        let keys = vec![READY.to_owned(), EMAILS.to_owned()];
+        let answer: Vec<String> = self.run(&self.owner, keys, vec![email.key()]).await?;
+        match answer.as_slice() {
+            [word] if word == "not ready" => Err(IntakeError::NotReady),
+            [_, nobody] if nobody.is_empty() => Ok(None),
+            [_, id] => id.parse().map(Some).map_err(|_| IntakeError::Damaged { id: id.clone() }),
+            other => Err(unexpected(&other.concat())),
+        }
     }
 
     async fn jobs(&self, count: usize) -> Result<Vec<Job>, IntakeError> {
@@ -312,4 +318,104 @@ fn job(id: &str, fields: Vec<String>) -> Result<Job, IntakeError> {
 fn pairs(fields: Vec<String>) -> impl Iterator<Item = (String, String)> {
     let mut fields = fields.into_iter();
     std::iter::from_fn(move || Some((fields.next()?, fields.next()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use servers::Redis;
+
+    use super::*;
+    use crate::user::Account;
+
+    async fn intake(redis: &Redis) -> RedisIntake {
+        let intake = RedisIntake::open(&redis.url()).await.unwrap();
+        let token = Uuid::new_v4();
+        assert_eq!(intake.begin_index(token).await.unwrap(), Begun::Empty);
+        intake.finish_index(token, Sequence(0)).await.unwrap();
+        intake
+    }
+
+    fn ann(name: &str, id: UserId) -> Account {
+        account(id, name.to_owned(), "ann@example.org".to_owned(), "hash".to_owned()).unwrap()
+    }
+
+    fn keep(account: &Account, from: Option<Sequence>) -> Write {
+        Write { change: Change::Keep(account.clone()), from, correlation_id: String::new() }
+    }
+
+    /// Lets the cache forget a user as time does.
+    async fn forget(intake: &RedisIntake, id: UserId) {
+        for job in intake.jobs(100).await.unwrap() {
+            intake.settle(&[(job.sequence, id)]).await.unwrap();
+        }
+        let command = CustomCommand::new_static("DEL", ClusterHash::FirstKey, false);
+        let _: i64 = intake.client.custom(command, vec![user_key(id)]).await.unwrap();
+    }
+
+    async fn known(intake: &RedisIntake, id: UserId) -> Option<Versioned> {
+        match intake.recall(id).await.unwrap() {
+            Recalled::Known(found) => Some(found),
+            Recalled::Gone | Recalled::Unknown(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_database_said_before_a_write_is_not_kept() {
+        let redis = Redis::start().await.unwrap();
+        let intake = intake(&redis).await;
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        let old = ann("old", id);
+        assert_eq!(intake.take(keep(&old, None)).await.unwrap(), Outcome::Queued);
+        let old = known(&intake, id).await.unwrap();
+        forget(&intake, id).await;
+        let Recalled::Unknown(slow) = intake.recall(id).await.unwrap() else { panic!() };
+        let Recalled::Unknown(quick) = intake.recall(id).await.unwrap() else { panic!() };
+        intake.remember(&old, quick).await.unwrap();
+        assert_eq!(known(&intake, id).await.as_ref(), Some(&old));
+
+        let written = intake.take(keep(&ann("new", id), Some(old.version))).await.unwrap();
+        assert_eq!(written, Outcome::Queued);
+        intake.remember(&old, quick).await.unwrap();
+        let new = known(&intake, id).await.unwrap();
+        assert_eq!(new.account.user.name.as_str(), "new");
+        forget(&intake, id).await;
+        intake.remember(&old, slow).await.unwrap();
+        assert_eq!(known(&intake, id).await, None, "not even when the new state is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_write_that_arrives_late_or_twice_changes_nothing() {
+        let redis = Redis::start().await.unwrap();
+        let intake = intake(&redis).await;
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        let first = keep(&ann("first", id), None);
+        assert_eq!(intake.take(first.clone()).await.unwrap(), Outcome::Queued);
+        assert_eq!(intake.take(first).await.unwrap(), Outcome::Outdated);
+        let version = known(&intake, id).await.unwrap().version;
+        let late = keep(&ann("late", id), Some(version));
+        let second = keep(&ann("second", id), Some(version));
+        assert_eq!(intake.take(second).await.unwrap(), Outcome::Queued);
+        assert_eq!(intake.take(late).await.unwrap(), Outcome::Outdated);
+        assert_eq!(intake.jobs(100).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_one_instance_at_a_time_fills_the_index() {
+        let redis = Redis::start().await.unwrap();
+        let intake = RedisIntake::open(&redis.url()).await.unwrap();
+        let (ours, theirs) = (Uuid::new_v4(), Uuid::new_v4());
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        let refused = intake.take(keep(&ann("ann", id), None)).await;
+        assert!(matches!(refused, Err(IntakeError::NotReady)), "{refused:?}");
+        assert_eq!(intake.begin_index(ours).await.unwrap(), Begun::Empty);
+        assert_eq!(intake.begin_index(theirs).await.unwrap(), Begun::SomebodyElse);
+        let superseded = intake.extend_index(theirs, &[]).await;
+        assert!(matches!(superseded, Err(IntakeError::Superseded)), "{superseded:?}");
+        let floor = Sequence(Sequence::now().0 << 1);
+        intake.finish_index(ours, floor).await.unwrap();
+        assert_eq!(intake.begin_index(theirs).await.unwrap(), Begun::Complete);
+        assert_eq!(intake.take(keep(&ann("ann", id), None)).await.unwrap(), Outcome::Queued);
+        let jobs = intake.jobs(100).await.unwrap();
+        assert!(jobs.len() == 1 && jobs[0].sequence > floor, "{jobs:?}");
+    }
 }

@@ -184,3 +184,21 @@ async fn a_program_may_start_the_service_with_three_settings() {
     assert_eq!(rig::send(running.address(), health).await.status, 200);
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let stores = Stores::embedded();
+    // Nobody listens on port 1, and only root could.
+    let database = "postgres://users:s3cret@127.0.0.1:1/users".parse().unwrap();
+    let queue = "redis://:s3cret@127.0.0.1:1".parse().unwrap();
+    let without_database = users::Configuration { database, ..stores.configuration() };
+    let without_queue = users::Configuration { queue, ..stores.configuration() };
+    for (configuration, component) in
+        [(without_database, "database: "), (without_queue, "queue: Redis: ")]
+    {
+        let error = users::start(configuration).await.unwrap_err().to_string();
+        assert!(error.starts_with(component), "{error}");
+        assert!(error.to_lowercase().contains("refused"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use servers::{PostgreSql, Redis};
+use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
-use crate::rig::{Service, Stores, draft, on_both_kinds_of_stores, path_of};
+use crate::rig::{self, Service, Stores, draft, on_both_kinds_of_stores, path_of};
 
 on_both_kinds_of_stores!(
     an_email_is_free_at_once_when_its_user_leaves_or_changes_it,
@@ -15,6 +16,8 @@ on_both_kinds_of_stores!(
     a_job_that_the_database_refuses_is_set_aside_and_blocks_nobody,
     a_job_that_nobody_can_read_is_set_aside_and_blocks_nobody,
     a_queue_that_was_lost_knows_again_which_emails_are_taken,
+    a_full_queue_refuses_writes_and_reads_go_on,
+    many_may_change_one_user_at_once,
     the_openapi_document_names_every_endpoint,
 );
 
@@ -95,6 +98,58 @@ async fn tell_redis(url: &str, words: &[&str]) {
     }
 }
 
+/// A queue in memory keeps its file to itself, so that the service must have stopped.
+async fn tell_file(stores: &Stores, statement: &str) {
+    let queue = format!("sqlite:{}", stores.folder().join("users-queue.sqlite").display());
+    let mut connection = SqliteConnection::connect(&queue).await.unwrap();
+    connection.execute(statement).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn a_full_queue_refuses_writes_and_reads_go_on(stores: Stores) {
+    let service = Service::start(stores).await;
+    let ann = service.create("ann").await;
+    let stores = service.stop().await;
+    if stores.queue.starts_with("redis://") {
+        let fill = "for _ = 1, 10000 do redis.call('XADD', '{users}:dead', '*', 'kind', 'x') end";
+        tell_redis(&stores.queue, &["EVAL", fill, "0"]).await;
+    } else {
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+             INSERT INTO dead_letters SELECT i, 'x', '', '', '', '', '', '' FROM n";
+        tell_file(&stores, fill).await;
+    }
+    let service = Service::start(stores).await;
+    let refused = service.send("POST", "/user", draft("bob")).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.headers["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(service.send("DELETE", &path_of(&ann), ()).await.status, 503);
+    assert_eq!(service.send("GET", "/users", ()).await.json(), json!([ann]));
+    assert_eq!(service.metric("users_dead_letters").await, 10_000);
+}
+
+async fn many_may_change_one_user_at_once(stores: Stores) {
+    let service = Service::start(stores).await;
+    let ann = service.create("ann").await;
+    let changes: Vec<_> = (0..8)
+        .map(|number| {
+            let change = json!({ "name": format!("ann {number}"), "email": "ann@example.org" });
+            let request = rig::request("PUT", &path_of(&ann), change.into());
+            tokio::spawn(rig::send(service.address(), request))
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for change in changes {
+        let answer = change.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answers.push(answer.json());
+    }
+    let read = service.send("GET", &path_of(&ann), ()).await.json();
+    assert!(answers.contains(&read), "{read}");
+    assert_eq!(service.send("GET", "/users", ()).await.json(), json!([read]));
+}
+
 async fn a_job_that_the_database_refuses_is_set_aside_and_blocks_nobody(stores: Stores) {
     let service = Service::start(stores).await;
     let ann = service.create("ann").await;
@@ -123,7 +178,7 @@ async fn a_job_that_the_database_refuses_is_set_aside_and_blocks_nobody(stores: 
         assert_eq!(service.send("POST", "/user", draft(name)).await.status, status, "{name}");
     }
     assert_eq!(service.metric("users_jobs_buried_total").await, 2);
-    assert_eq!(service.metric("users_queue_jobs").await, 0);
+    eventually(async || service.metric("users_queue_jobs").await == 0).await;
 }
 
 async fn a_job_that_nobody_can_read_is_set_aside_and_blocks_nobody(stores: Stores) {
@@ -131,18 +186,13 @@ async fn a_job_that_nobody_can_read_is_set_aside_and_blocks_nobody(stores: Store
     if stores.queue.starts_with("redis://") {
         tell_redis(&stores.queue, &["XADD", "{users}:queue", "*", "kind", "riddle"]).await;
     } else {
-        let queue = format!("sqlite:{}", stores.folder().join("users-queue.sqlite").display());
-        let mut connection =
-            <sqlx::SqliteConnection as sqlx::Connection>::connect(&queue).await.unwrap();
-        let riddle = "INSERT INTO jobs VALUES (7, 'riddle', '', '', '', '', '')";
-        sqlx::Executor::execute(&mut connection, riddle).await.unwrap();
-        sqlx::Connection::close(connection).await.unwrap();
+        tell_file(&stores, "INSERT INTO jobs VALUES (7, 'riddle', '', '', '', '', '')").await;
     }
     let service = Service::start(stores).await;
     let ann = service.create("ann").await;
     assert_eq!(service.send("GET", "/users", ()).await.json(), json!([ann]));
     eventually(async || service.metric("users_dead_letters").await == 1).await;
-    assert_eq!(service.metric("users_queue_jobs").await, 0);
+    eventually(async || service.metric("users_queue_jobs").await == 0).await;
 }
 
 async fn a_queue_that_was_lost_knows_again_which_emails_are_taken(stores: Stores) {
@@ -162,6 +212,17 @@ async fn a_queue_that_was_lost_knows_again_which_emails_are_taken(stores: Stores
     let bob = service.create("bob").await;
     let listed = service.send("GET", "/users", ()).await.json();
     assert_eq!(listed, json!([ann, bob]), "new jobs are not taken for old ones");
+
+    if service.stores.queue.starts_with("redis://") {
+        tell_redis(&service.stores.queue, &["FLUSHDB"]).await;
+        let credentials = json!({ "email": "bob@example.org", "password": "s3cret-s3cret" });
+        assert_eq!(service.send("POST", "/user/verify", credentials).await.status, 200);
+        tell_redis(&service.stores.queue, &["FLUSHDB"]).await;
+        let eve = service.create("eve").await;
+        assert_eq!(service.send("POST", "/user", draft("bob")).await.status, 409);
+        let listed = service.send("GET", "/users", ()).await.json();
+        assert_eq!(listed, json!([ann, bob, eve]), "also while it runs");
+    }
 }
 
 fn gone_already(error: std::io::Error) -> std::io::Result<()> {
