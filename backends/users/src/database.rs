@@ -69,3 +69,104 @@ pub enum DatabaseError {
         id: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use servers::PostgreSql;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::password::PasswordHash;
+    use crate::user::{Account, Name};
+
+    fn keep(id: UserId, email: &str) -> Change {
+        let name = Name::parse("ann".to_owned()).unwrap();
+        let user = User { id, name, email: Email::parse(email.to_owned()).unwrap() };
+        Change::Keep(Account { user, hash: PasswordHash::stored("hash".to_owned()) })
+    }
+
+    async fn jobs_are_applied_once_and_all_or_none(database: Arc<dyn Database>) {
+        let (ann, bob): (UserId, UserId) = (
+            Uuid::new_v4().to_string().parse().unwrap(),
+            Uuid::new_v4().to_string().parse().unwrap(),
+        );
+        let first = [(Sequence::from(5), keep(ann, "ann@example.org"))];
+        database.apply(&first).await.unwrap();
+        let found = database.find(ann).await.unwrap().unwrap();
+        assert_eq!(found.version, Sequence::from(5));
+
+        let second = [
+            (Sequence::from(6), Change::Remove(ann)),
+            (Sequence::from(7), keep(bob, "Ann@example.org")),
+        ];
+        database.apply(&second).await.unwrap();
+        for again in [first.as_slice(), second.as_slice()] {
+            database.apply(again).await.unwrap();
+            assert_eq!(database.find(ann).await.unwrap(), None, "what was removed stays away");
+            assert_eq!(database.progress().await.unwrap(), Sequence::from(7));
+        }
+
+        a_refused_batch_changes_nothing(&*database, ann, bob).await;
+        database.close().await;
+    }
+
+    async fn a_refused_batch_changes_nothing(database: &dyn Database, ann: UserId, bob: UserId) {
+        let refused = [
+            (Sequence::from(8), Change::Remove(bob)),
+            (Sequence::from(9), keep(ann, "ann@example.org")),
+            (Sequence::from(10), keep(bob, "ANN@example.org")),
+        ];
+        let refusal = database.apply(&refused).await.unwrap_err();
+        assert!(matches!(refusal, DatabaseError::Refused(_)), "{refusal}");
+        assert_eq!(database.progress().await.unwrap(), Sequence::from(7));
+        let page = database.page(0, 10).await.unwrap();
+        assert_eq!(
+            page.iter().map(|it| it.id).collect::<Vec<_>>(),
+            [bob],
+            "nothing of it was done"
+        );
+        let emails = database.emails(0, 10).await.unwrap();
+        assert_eq!(
+            emails.iter().map(|it| it.email.as_str()).collect::<Vec<_>>(),
+            ["Ann@example.org"]
+        );
+    }
+
+    #[tokio::test]
+    async fn sqlite_applies_jobs_once_and_all_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::Sqlite(folder.path().join("users.sqlite"));
+        jobs_are_applied_once_and_all_or_none(open(&location).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn postgresql_applies_jobs_once_and_all_or_none() {
+        let postgresql = PostgreSql::start().await.unwrap();
+        let location = postgresql.url().parse().unwrap();
+        jobs_are_applied_once_and_all_or_none(open(&location).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_database_of_the_time_before_the_queue_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users.sqlite");
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let mut old = sqlx::migrate!("migrations/sqlite");
+        old.migrations.to_mut().truncate(1);
+        old.run(&pool).await.unwrap();
+        let id = Uuid::new_v4().to_string();
+        sqlx::query(
+            "INSERT INTO users (id, name, email, password_hash) VALUES (?, 'ann', 'ann@x', 'h')",
+        )
+        .bind(&id)
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let database = open(&Location::Sqlite(file)).await.unwrap();
+        let found = database.find(id.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((found.account.user.name.as_str(), found.version), ("ann", Sequence::from(0)));
+    }
+}

@@ -19,6 +19,10 @@
 //! `intake`, cache and durable queue in one, and is answered; the `worker` brings it from there to the `database`.
 //! A read asks the intake, then the database. Whatever goes wrong becomes an answer in `reply`. An answered write is
 //! never lost: `intake` says why.
+//!
+//! A job that the database refuses, which only a change of its schema by hand can bring about, goes to the dead letters
+//! and blocks nobody; the user is then what the database says. `users_dead_letters` in the metrics counts them,
+//! `XRANGE {users}:dead - +` in Redis or `SELECT * FROM dead_letters` in the queue's file shows them with the reason.
 
 mod settings;
 

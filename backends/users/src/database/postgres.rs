@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Executor};
 
 use crate::database::statements::{
     AccountRow, CHECK, EMAILS, EmailRow, FIND, KEEP, PAGE, PROGRESS, PROGRESS_LOCKED, REMOVE,
@@ -17,6 +17,9 @@ use crate::user::{Account, User, UserId};
 const CONNECTIONS_MAX: u32 = 8;
 /// How long a request waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(3);
+/// A worker whose machine vanishes must not hold the lock on `progress` until TCP gives up, which takes hours.
+const TIME_LIMITS: &str =
+    "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'";
 /// Classes of SQLSTATE that another try would get again: bad data, broken constraint, an exception of a trigger.
 const REFUSALS: [&str; 3] = ["22", "23", "P0"];
 
@@ -28,16 +31,19 @@ pub(super) struct PostgresDatabase {
 impl PostgresDatabase {
     /// Connects and brings the schema up to date.
     pub(super) async fn open(url: &str) -> Result<Self, DatabaseError> {
-        // The pool would only say that it has waited.
-        let first = PgConnection::connect(url).await.map_err(classified)?;
+        // Of a server that is not there the pool would only say that it has waited.
+        let mut first = PgConnection::connect(url).await.map_err(classified)?;
+        sqlx::migrate!("migrations/postgres").run(&mut first).await?;
         first.close().await.map_err(classified)?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(WAIT_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(TIME_LIMITS).await.map(drop) })
+            })
             .connect(url)
             .await
             .map_err(classified)?;
-        sqlx::migrate!("migrations/postgres").run(&pool).await?;
         Ok(Self { pool })
     }
 }
