@@ -353,3 +353,50 @@ async fn release(connection: &mut SqliteConnection, email: &Email, id: UserId) -
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::account;
+
+    #[tokio::test]
+    async fn what_is_in_the_queue_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("queue.sqlite");
+        let intake = MemoryIntake::open(&file).await.unwrap();
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        let email = "ann@example.org".to_owned();
+        let ann = account(id, "ann".to_owned(), email, "hash".to_owned()).unwrap();
+        let change = Change::Keep(ann.clone());
+        let write = Write { change, from: None, correlation_id: "abc-123".to_owned() };
+        assert_eq!(intake.take(write.clone()).await.unwrap(), Outcome::Queued);
+        assert_eq!(intake.take(write).await.unwrap(), Outcome::Outdated, "a second time");
+        intake.close().await;
+
+        let intake = MemoryIntake::open(&file).await.unwrap();
+        let jobs = intake.jobs(100).await.unwrap();
+        assert_eq!((jobs.len(), jobs[0].correlation_id.as_str()), (1, "abc-123"));
+        let Recalled::Known(found) = intake.recall(id).await.unwrap() else { panic!() };
+        assert_eq!((found.account, found.version), (ann, jobs[0].sequence));
+        let leave = Write {
+            change: Change::Remove(id),
+            from: Some(found.version),
+            correlation_id: String::new(),
+        };
+        assert_eq!(intake.take(leave).await.unwrap(), Outcome::Queued);
+        let jobs = intake.jobs(100).await.unwrap();
+        assert!(jobs[0].sequence < jobs[1].sequence, "{jobs:?}");
+        intake.close().await;
+
+        let intake = MemoryIntake::open(&file).await.unwrap();
+        for job in &jobs {
+            assert!(matches!(intake.recall(id).await.unwrap(), Recalled::Gone));
+            intake.settle(&[(job.sequence, id)]).await.unwrap();
+        }
+        assert!(
+            matches!(intake.recall(id).await.unwrap(), Recalled::Unknown(_)),
+            "ask the database"
+        );
+        assert_eq!(intake.backlog().await.unwrap().span, None);
+    }
+}

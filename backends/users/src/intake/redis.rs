@@ -400,6 +400,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_user_stays_as_the_last_job_says_until_it_is_in_the_database() {
+        let redis = Redis::start().await.unwrap();
+        let intake = intake(&redis).await;
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        intake.take(keep(&ann("ann", id), None)).await.unwrap();
+        let from = known(&intake, id).await.map(|it| it.version);
+        let leave = Write { change: Change::Remove(id), from, correlation_id: String::new() };
+        assert_eq!(intake.take(leave).await.unwrap(), Outcome::Queued);
+        let jobs = intake.jobs(100).await.unwrap();
+        for (job, left) in jobs.iter().zip([1, 0]) {
+            assert!(matches!(intake.recall(id).await.unwrap(), Recalled::Gone), "{left}");
+            intake.settle(&[(job.sequence, id)]).await.unwrap();
+            assert_eq!(intake.backlog().await.unwrap().jobs, left);
+        }
+        assert!(
+            matches!(intake.recall(id).await.unwrap(), Recalled::Unknown(_)),
+            "ask the database"
+        );
+    }
+
+    #[tokio::test]
     async fn only_one_instance_at_a_time_fills_the_index() {
         let redis = Redis::start().await.unwrap();
         let intake = RedisIntake::open(&redis.url()).await.unwrap();
