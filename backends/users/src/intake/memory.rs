@@ -13,6 +13,7 @@ use sqlx::sqlite::{
     SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Acquire, Connection};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::database::Registered;
@@ -23,8 +24,10 @@ use crate::intake::{
 };
 use crate::user::{Email, UserId};
 
-/// How long a process that ends may still have the file open.
+/// How long whoever had the file before may take to let go of it.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Between two tries: SQLite itself does not wait for a lock of this kind.
+const OPEN_WAIT_STEP: Duration = Duration::from_millis(20);
 /// How long a request waits for the writes before it.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -53,11 +56,9 @@ impl MemoryIntake {
             // With WAL the default would lose the last answered writes when the power fails.
             .synchronous(SqliteSynchronous::Full)
             // Another process would have another cache.
-            .locking_mode(SqliteLockingMode::Exclusive)
-            .busy_timeout(OPEN_WAIT_MAX);
-        // The pool would only say that it has waited.
-        let first = SqliteConnection::connect_with(&options).await;
-        first.map_err(|error| in_use_or_failed(error, file))?.close().await?;
+            .locking_mode(SqliteLockingMode::Exclusive);
+        // Of a file that is in use the pool would only say that it has waited.
+        wait_until_free(&options, file).await?;
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -80,11 +81,22 @@ impl MemoryIntake {
     }
 }
 
-fn in_use_or_failed(error: sqlx::Error, file: &Path) -> IntakeError {
-    let code = error.as_database_error().and_then(|it| it.code()?.parse::<i32>().ok());
-    match code {
-        Some(SQLITE_BUSY) => IntakeError::InUse { file: file.to_owned() },
-        _ => IntakeError::File(error),
+async fn wait_until_free(options: &SqliteConnectOptions, file: &Path) -> Result<(), IntakeError> {
+    let until = Instant::now() + OPEN_WAIT_MAX;
+    loop {
+        let error = match SqliteConnection::connect_with(options).await {
+            Ok(connection) => return Ok(connection.close().await?),
+            Err(error) => error,
+        };
+        let code = error.as_database_error().and_then(|it| it.code()?.parse::<i32>().ok());
+        // The low byte is the code, the rest tells more of it.
+        if code.map(|code| code & 0xff) != Some(SQLITE_BUSY) {
+            return Err(error.into());
+        }
+        if Instant::now() >= until {
+            return Err(IntakeError::InUse { file: file.to_owned() });
+        }
+        sleep(OPEN_WAIT_STEP).await;
     }
 }
 
@@ -254,7 +266,10 @@ impl Intake for MemoryIntake {
     }
 
     async fn close(&self) {
-        self.shared.pool.close().await;
+        // sqlx overlooks a connection that is given back while it closes.
+        while self.shared.pool.size() > 0 {
+            self.shared.pool.close().await;
+        }
     }
 }
 
