@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub(crate) enum Failure {
     #[error("{address}: {source}")]
     Socket { address: SocketAddr, source: io::Error },
+    #[error("{name}: {source}")]
+    Name { name: String, source: io::Error },
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("{path}: not understood", path = path.display())]

@@ -10,6 +10,7 @@ mod origin;
 mod process;
 mod report;
 mod rig;
+mod robot;
 mod slow_headers;
 mod soak;
 mod stream;
@@ -22,8 +23,6 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
-
-use report::Report;
 
 /// Counts over sockets what the gateway promises. Exit code 0: kept; 1: broken; 2: could not be measured.
 #[derive(Parser)]
@@ -52,13 +51,14 @@ enum Task {
     SlowHeaders(slow_headers::Settings),
     /// A huge body goes through without staying in memory.
     Stream(stream::Settings),
+    /// What a reader of the news portal does, at a gateway that runs; ends at the first broken promise.
+    Robot(robot::Settings),
 }
 
 fn main() -> ExitCode {
     let Arguments { task, json } = Arguments::parse();
-    match run(task) {
-        Ok(Some(report)) => report.print(json),
-        Ok(None) => ExitCode::SUCCESS,
+    match run(task, json) {
+        Ok(code) => code,
         Err(error) => {
             report::complain(&format!("{error:#}"));
             ExitCode::from(2)
@@ -67,31 +67,33 @@ fn main() -> ExitCode {
 }
 
 /// One thread does all: no locks in the counting, and a core stays free for the gateway.
-fn run(task: Task) -> anyhow::Result<Option<Report>> {
+fn run(task: Task, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
         let mut terminate = signal(SignalKind::terminate())?;
         // A dropped task ends what it started: gateways are killed, folders removed.
         tokio::select! {
-            result = perform(task) => result,
+            result = perform(task, json) => result,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
             _ = terminate.recv() => anyhow::bail!("terminated"),
         }
     }))
 }
 
-async fn perform(task: Task) -> anyhow::Result<Option<Report>> {
-    Ok(Some(match task {
+async fn perform(task: Task, json: bool) -> anyhow::Result<ExitCode> {
+    let report = match task {
         Task::Origin { listen } => {
             let listener = TcpListener::bind(listen).await.with_context(|| listen.to_string())?;
             report::say(&format!("origin listens on {}", listener.local_addr()?));
             origin::serve(listener, origin::Ledger::default()).await;
-            return Ok(None);
+            return Ok(ExitCode::SUCCESS);
         }
         Task::Soak(settings) => soak::run(settings).await?,
         Task::Idle(settings) => idle::run(settings).await?,
         Task::SlowHeaders(settings) => slow_headers::run(settings).await?,
         Task::Stream(settings) => stream::run(settings).await?,
-    }))
+        Task::Robot(settings) => return Ok(robot::run(settings).await?.print(json)),
+    };
+    Ok(report.print(json))
 }
