@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, PublisherConfirm};
 use tokio::sync::{Notify, watch};
@@ -27,49 +29,58 @@ pub(crate) struct Outbox {
     pub(crate) appended: Arc<Notify>,
 }
 
+/// Events that are sent and not confirmed: the broker confirms when its disk has them, which it does not ask to do for
+/// each alone.
+const UNCONFIRMED_MAX: usize = 500;
+
 #[async_trait]
 impl Session for Outbox {
     async fn run(&self, stopped: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
         let link = self.broker.connect().await?;
         tracing::info!(key = self.broker.key, "publishing");
+        let mut sent = self.log.published().await?;
+        let mut unconfirmed = FuturesOrdered::new();
         while !*stopped.borrow() {
-            if self.publish_next(&link).await? == Left::More {
-                continue;
+            while unconfirmed.len() < UNCONFIRMED_MAX {
+                let events = self.log.after(sent, BATCH_EVENTS_MAX).await?;
+                let Some(last) = events.last() else { break };
+                sent = last.sequence;
+                for event in &events {
+                    unconfirmed
+                        .push_back(confirmed(event.sequence, self.send(&link, event).await?));
+                }
             }
             tokio::select! {
+                Some(first) = unconfirmed.next() => self.note(first?, &mut unconfirmed).await?,
                 () = self.appended.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 _ = stopped.changed() => {}
             }
         }
-        // What was appended last; the rest of a long queue waits for the next start.
-        self.publish_next(&link).await?;
+        // What was appended after the last look is published at the next start.
+        while let Some(first) = unconfirmed.next().await {
+            self.note(first?, &mut unconfirmed).await?;
+        }
         link.close().await;
         Ok(())
     }
 }
 
-/// Whether there may be more in the log.
-#[derive(PartialEq, Eq)]
-enum Left {
-    More,
-    Nothing,
-}
-
 impl Outbox {
-    async fn publish_next(&self, link: &Link) -> Result<Left, SessionError> {
-        let published = self.log.published().await?;
-        let events = self.log.after(published, BATCH_EVENTS_MAX).await?;
-        let Some(last) = events.last() else { return Ok(Left::Nothing) };
-        let mut confirms = Vec::with_capacity(events.len());
-        for event in &events {
-            confirms.push(self.send(link, event).await?);
+    /// Notes that the broker has the event `first`, and all that are confirmed after it by now.
+    async fn note<F>(
+        &self,
+        first: i64,
+        unconfirmed: &mut FuturesOrdered<F>,
+    ) -> Result<(), SessionError>
+    where
+        F: Future<Output = Result<i64, BrokerError>> + Send,
+    {
+        let mut last = first;
+        while let Some(Some(next)) = unconfirmed.next().now_or_never() {
+            last = next?;
         }
-        for confirm in confirms {
-            confirmed(confirm).await?;
-        }
-        self.log.set_published(last.sequence).await?;
-        Ok(Left::More)
+        Ok(self.log.set_published(last).await?)
     }
 
     async fn send(&self, link: &Link, event: &Event) -> Result<PublisherConfirm, SessionError> {
@@ -89,13 +100,14 @@ impl Outbox {
     }
 }
 
-async fn confirmed(confirm: PublisherConfirm) -> Result<(), BrokerError> {
+/// The event's sequence, once the broker has it on disk.
+async fn confirmed(sequence: i64, confirm: PublisherConfirm) -> Result<i64, BrokerError> {
     let confirmation = tokio::time::timeout(ANSWER_TIME_MAX, confirm)
         .await
         .map_err(|_| BrokerError::TooSlow)??;
     // A message that came back found no queue: declared again at the next connection.
     if confirmation.is_ack() && confirmation.take_message().is_none() {
-        Ok(())
+        Ok(sequence)
     } else {
         Err(BrokerError::NotConfirmed)
     }

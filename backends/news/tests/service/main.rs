@@ -2,6 +2,7 @@
 //! and RabbitMQ.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 #![allow(clippy::cognitive_complexity, reason = "a story has as many checks as it needs")]
+#![allow(clippy::print_stderr, reason = "the ledger of the kill test is for people")]
 
 /// Makes a test of each story on embedded stores, and one function that tells all of them in the homes it is given.
 macro_rules! stories {
@@ -21,6 +22,7 @@ macro_rules! stories {
 }
 
 mod homes;
+mod process;
 mod rig;
 
 mod endpoints;
@@ -29,4 +31,5 @@ mod operation;
 mod versions;
 
 mod files;
+mod kill;
 mod real;

@@ -111,16 +111,21 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Full<Byte
 }
 
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    try_send(address, request).await.unwrap()
+}
+
+/// `None` if the service went away before it had answered.
+pub(crate) async fn try_send(address: SocketAddr, request: Request<Full<Bytes>>) -> Option<Answer> {
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.unwrap();
+    let response = sender.send_request(request).await.ok()?;
     let (head, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
+    let bytes = body.collect().await.ok()?.to_bytes();
     connection.abort();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: head.status, headers: head.headers, text }
+    Some(Answer { status: head.status, headers: head.headers, text })
 }
 
 /// An article that is as it should be.

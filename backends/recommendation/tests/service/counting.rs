@@ -3,11 +3,19 @@
 use serde_json::json;
 
 use crate::directory::Mood;
+use crate::homes::Homes;
 use crate::rig::{ANN, BOB, Service, eventually, viewed};
 
-#[tokio::test]
-async fn users_and_labels_are_related_both_ways_most_read_first() {
-    let service = Service::start().await;
+stories![
+    users_and_labels_are_related_both_ways_most_read_first,
+    an_event_that_is_told_again_is_not_counted_again,
+    an_event_waits_while_users_is_away_and_through_a_restart,
+    users_that_sulks_or_fails_is_asked_again_after_the_deadline,
+    an_event_without_labels_is_taken_and_counts_nothing,
+];
+
+async fn users_and_labels_are_related_both_ways_most_read_first(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &["film", "music"])).await;
     service.tell(viewed("2", ANN, &["music"])).await;
     service.tell(viewed("3", BOB, &["music", "music"])).await;
@@ -26,9 +34,8 @@ async fn users_and_labels_are_related_both_ways_most_read_first() {
     assert_eq!(readers, json!({ "label": "music", "users": both }));
 }
 
-#[tokio::test]
-async fn an_event_that_is_told_again_is_not_counted_again() {
-    let service = Service::start().await;
+async fn an_event_that_is_told_again_is_not_counted_again(homes: &Homes) {
+    let service = Service::start(homes).await;
     for _ in 0..3 {
         service.tell(viewed("same", ANN, &["film"])).await;
         service.settled(0).await;
@@ -39,9 +46,8 @@ async fn an_event_that_is_told_again_is_not_counted_again() {
     assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": 1 }]));
 }
 
-#[tokio::test]
-async fn an_event_waits_while_users_is_away_and_through_a_restart() {
-    let mut service = Service::start().await;
+async fn an_event_waits_while_users_is_away_and_through_a_restart(homes: &Homes) {
+    let mut service = Service::start(homes).await;
     service.close_directory();
     for id in ["1", "2", "3"] {
         service.tell(viewed(id, ANN, &["film"])).await;
@@ -53,9 +59,8 @@ async fn an_event_waits_while_users_is_away_and_through_a_restart() {
     assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": 3 }]));
 }
 
-#[tokio::test]
-async fn users_that_sulks_or_fails_is_asked_again_after_the_deadline() {
-    let service = Service::start().await;
+async fn users_that_sulks_or_fails_is_asked_again_after_the_deadline(homes: &Homes) {
+    let service = Service::start(homes).await;
     for (id, mood) in [("1", Mood::Sulks), ("2", Mood::Fails)] {
         service.directory.be(mood);
         let before = service.directory.questions();
@@ -68,9 +73,8 @@ async fn users_that_sulks_or_fails_is_asked_again_after_the_deadline() {
     assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": 2 }]));
 }
 
-#[tokio::test]
-async fn an_event_without_labels_is_taken_and_counts_nothing() {
-    let service = Service::start().await;
+async fn an_event_without_labels_is_taken_and_counts_nothing(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &[])).await;
     service.settled(0).await;
     assert_eq!(service.labels(ANN).await, json!([]));

@@ -2,13 +2,15 @@
 
 use serde_json::json;
 
+use crate::homes::Homes;
 use crate::rig::{ANN, Service, viewed};
+
+stories![an_event_of_an_unknown_user_is_dead_until_it_is_retried,];
 
 const STRANGER: &str = "33333333-3333-4333-8333-333333333333";
 
-#[tokio::test]
-async fn an_event_of_an_unknown_user_is_dead_until_it_is_retried() {
-    let service = Service::start().await;
+async fn an_event_of_an_unknown_user_is_dead_until_it_is_retried(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", STRANGER, &["film"])).await;
     service.tell(viewed("2", ANN, &["film"])).await;
     service.settled(1).await;
@@ -17,15 +19,14 @@ async fn an_event_of_an_unknown_user_is_dead_until_it_is_retried() {
     let letter = json!({
         "event": viewed("1", STRANGER, &["film"]),
         "reason": "users knows no such user",
-        "came_over": "http",
+        "came_over": service.way(),
     });
     assert_eq!(dead, json!({ "dead_letters": [letter] }));
 
-    let retry = service.send("POST", "/dead-letters/retry", ()).await;
-    assert_eq!(retry.json(), json!({ "retried": 1 }));
+    assert_eq!(service.retry().await, 1);
     service.settled(1).await;
     service.directory.add(STRANGER, "Cid");
-    assert_eq!(service.send("POST", "/dead-letters/retry", ()).await.status, 200);
+    assert_eq!(service.retry().await, 1);
     service.settled(0).await;
     assert_eq!(service.labels(STRANGER).await, json!([{ "label": "film", "count": 1 }]));
     let dead = service.send("GET", "/dead-letters", ()).await.json();

@@ -2,11 +2,18 @@
 
 use serde_json::{Value, json};
 
+use crate::homes::Homes;
 use crate::rig::{ANN, Body, Service, viewed};
 
-#[tokio::test]
-async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
-    let service = Service::start().await;
+stories![
+    what_is_malformed_is_refused_with_a_reason_and_stores_nothing,
+    what_cannot_be_read_is_refused_with_a_reason,
+    lists_come_in_pages,
+    a_label_may_have_any_characters,
+];
+
+async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing(homes: &Homes) {
+    let service = Service::start(homes).await;
     let but = |path: &str, value: Value| {
         let mut event = viewed("1", ANN, &["film"]);
         *event.pointer_mut(path).unwrap() = value;
@@ -40,13 +47,13 @@ async fn what_is_malformed_is_refused_with_a_reason_and_stores_nothing() {
         let said = answer.json()["error"].as_str().unwrap().to_owned();
         assert!(said.contains(reason), "{reason:?} is not in {said:?}");
     }
+    service.tell(viewed("last", ANN, &["last"])).await;
     service.settled(0).await;
-    assert_eq!(service.labels(ANN).await, json!([]));
+    assert_eq!(service.labels(ANN).await, json!([{ "label": "last", "count": 1 }]));
 }
 
-#[tokio::test]
-async fn what_cannot_be_read_is_refused_with_a_reason() {
-    let service = Service::start().await;
+async fn what_cannot_be_read_is_refused_with_a_reason(homes: &Homes) {
+    let service = Service::start(homes).await;
     let long = "x".repeat(129);
     let cases = [
         ("GET", format!("/user/{ANN}"), 404),
@@ -75,9 +82,8 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
     }
 }
 
-#[tokio::test]
-async fn lists_come_in_pages() {
-    let service = Service::start().await;
+async fn lists_come_in_pages(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &["a", "b", "c", "d", "e"])).await;
     service.settled(0).await;
     for (query, expected) in [
@@ -100,9 +106,8 @@ async fn lists_come_in_pages() {
     }
 }
 
-#[tokio::test]
-async fn a_label_may_have_any_characters() {
-    let service = Service::start().await;
+async fn a_label_may_have_any_characters(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &["Käse & Brot/Öl?", "😀"])).await;
     service.settled(0).await;
     for path in ["/label/K%C3%A4se%20&%20Brot%2F%C3%96l%3F", "/label/%F0%9F%98%80"] {

@@ -2,11 +2,18 @@
 
 use serde_json::json;
 
+use crate::homes::Homes;
 use crate::rig::{self, ANN, Body, Service, viewed};
 
-#[tokio::test]
-async fn health_tells_the_state_of_each_component() {
-    let mut service = Service::start().await;
+stories![
+    health_tells_the_state_of_each_component,
+    figures_tell_what_became_of_events_and_requests,
+    the_contract_names_each_path,
+    the_correlation_id_comes_back_and_goes_on_to_users,
+];
+
+async fn health_tells_the_state_of_each_component(homes: &Homes) {
+    let mut service = Service::start(homes).await;
     let health = service.send("GET", "/health", ()).await;
     assert_eq!(health.status, 200);
     let health = health.json();
@@ -20,11 +27,7 @@ async fn health_tells_the_state_of_each_component() {
     assert_eq!(health.status, 200, "what was counted is still told");
     assert_eq!(health.json()["components"]["users"]["status"], "failing");
 
-    let pool =
-        sqlx::sqlite::SqliteConnectOptions::new().filename(service.folder().join("counts.sqlite"));
-    let pool = sqlx::SqlitePool::connect_with(pool).await.unwrap();
-    sqlx::query("DROP TABLE inbox").execute(&pool).await.unwrap();
-    pool.close().await;
+    service.home.run_sql("ALTER TABLE inbox RENAME TO elsewhere").await;
     let health = service.send("GET", "/health", ()).await;
     assert_eq!(health.status, 503);
     assert_eq!(health.json()["components"]["database"]["status"], "failing");
@@ -32,9 +35,8 @@ async fn health_tells_the_state_of_each_component() {
     assert_eq!(refused.status, 503, "what is not stored is not taken");
 }
 
-#[tokio::test]
-async fn figures_tell_what_became_of_events_and_requests() {
-    let service = Service::start().await;
+async fn figures_tell_what_became_of_events_and_requests(homes: &Homes) {
+    let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &["film"])).await;
     service.settled(0).await;
     service.tell(viewed("1", ANN, &["film"])).await;
@@ -45,15 +47,14 @@ async fn figures_tell_what_became_of_events_and_requests() {
         "recommendation_events_total{outcome=\"counted\"} 1",
         "recommendation_events_total{outcome=\"repeated\"} 1",
         "recommendation_events_total{outcome=\"dead\"} 1",
-        "recommendation_request_seconds_count{route=\"/events/viewed\",status=\"202\"} 3",
+        "recommendation_request_seconds_count{route=\"/metrics\",status=\"200\"}",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
 }
 
-#[tokio::test]
-async fn the_contract_names_each_path() {
-    let service = Service::start().await;
+async fn the_contract_names_each_path(homes: &Homes) {
+    let service = Service::start(homes).await;
     let contract = service.send("GET", "/openapi.json", ()).await.json();
     let mut paths: Vec<&String> = contract["paths"].as_object().unwrap().keys().collect();
     paths.sort_unstable();
@@ -70,9 +71,8 @@ async fn the_contract_names_each_path() {
     assert_eq!(event["required"], json!(["id", "user_id", "news"]));
 }
 
-#[tokio::test]
-async fn the_correlation_id_comes_back_and_goes_on_to_users() {
-    let service = Service::start().await;
+async fn the_correlation_id_comes_back_and_goes_on_to_users(homes: &Homes) {
+    let service = Service::start(homes).await;
     for (sent, kept) in [(Some("abc-123"), true), (Some("not one word"), false), (None, false)] {
         let mut request = rig::request("GET", "/label/a", Body::None);
         if let Some(id) = sent {
@@ -83,9 +83,7 @@ async fn the_correlation_id_comes_back_and_goes_on_to_users() {
         assert_eq!(sent == Some(id), kept, "{sent:?} became {id}");
         assert!(!id.is_empty());
     }
-    let mut request = rig::request("POST", "/events/viewed", viewed("1", ANN, &["film"]).into());
-    request.headers_mut().insert("x-correlation-id", "view-7".parse().unwrap());
-    assert_eq!(rig::send(service.address(), request).await.status, 202);
+    service.tell_under("view-7", viewed("1", ANN, &["film"])).await;
     service.settled(0).await;
     assert!(service.directory.heard("view-7"));
 }

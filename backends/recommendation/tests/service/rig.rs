@@ -1,20 +1,19 @@
 //! A service of its own for each test, on a free port and in a folder that goes away, and a client to speak to it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use clap::Parser;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use recommendation::{Running, Settings};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::directory::{Directory, Listening, Mood};
+use crate::homes::{Home, Homes};
 
 /// How long something may take that is said to happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -27,32 +26,44 @@ pub(crate) const BOB: &str = "22222222-2222-4222-8222-222222222222";
 pub(crate) struct Service {
     pub(crate) directory: Directory,
     listening: Option<Listening>,
-    folder: TempDir,
+    pub(crate) home: Home,
     running: Running,
+    /// Events that were published and had no outcome when the service started.
+    told: Cell<u64>,
 }
 
 impl Service {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(homes: &Homes) -> Self {
+        Self::start_in(homes.make().await).await
+    }
+
+    pub(crate) async fn start_in(home: Home) -> Self {
         let (directory, listening) = Directory::open(&[(ANN, "Ann"), (BOB, "Bob")]).await;
-        let folder = tempfile::tempdir().unwrap();
-        let running = run(&directory, folder.path()).await;
-        Self { directory, listening: Some(listening), folder, running }
+        let running = run(&directory, &home).await;
+        Self { directory, listening: Some(listening), home, running, told: Cell::new(0) }
     }
 
     /// Ends the service and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
-        let Self { directory, listening, folder, running } = self;
+        let done = self.done().await;
+        let Self { directory, listening, home, running, told } = self;
         running.stop().await.unwrap();
-        let running = run(&directory, folder.path()).await;
-        Self { directory, listening, folder, running }
+        let running = run(&directory, &home).await;
+        Self { directory, listening, home, running, told: Cell::new(told.get() - done) }
+    }
+
+    pub(crate) async fn stop(self) -> Home {
+        self.running.stop().await.unwrap();
+        self.home
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.address()
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    /// How events come, as dead letters tell it.
+    pub(crate) fn way(&self) -> &'static str {
+        if self.home.broker.is_some() { "amqp" } else { "http" }
     }
 
     /// Takes users away: no new connections, no more answers on those that are open.
@@ -72,8 +83,27 @@ impl Service {
 
     /// Publishes an event and sees it taken.
     pub(crate) async fn tell(&self, event: Value) {
-        let answer = self.send("POST", "/events/viewed", event).await;
+        self.tell_under("test", event).await;
+    }
+
+    /// Publishes an event under a correlation id.
+    pub(crate) async fn tell_under(&self, correlation_id: &str, event: Value) {
+        self.told.set(self.told.get() + 1);
+        if let Some(broker) = &self.home.broker {
+            return broker.publish(event.to_string().as_bytes(), correlation_id).await;
+        }
+        let mut request = request("POST", "/events/viewed", event.into());
+        request.headers_mut().insert("x-correlation-id", correlation_id.parse().unwrap());
+        let answer = send(self.address(), request).await;
         assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+
+    /// Asks for the dead letters to be tried again, and says how many those are.
+    pub(crate) async fn retry(&self) -> u64 {
+        let answer = self.send("POST", "/dead-letters/retry", ()).await;
+        let retried = answer.json()["retried"].as_u64().unwrap();
+        self.told.set(self.told.get() + retried);
+        retried
     }
 
     /// A user's labels with their counts, in order.
@@ -82,29 +112,53 @@ impl Service {
         if answer.status == 404 { json!([]) } else { answer.json()["labels"].clone() }
     }
 
-    /// Waits until nothing is in the inbox but dead letters, `dead` of them.
+    /// Waits until every event has its outcome and `dead` lie with the dead letters.
     pub(crate) async fn settled(&self, dead: u64) {
-        let settled = [("waiting", 0), ("dead", dead)];
-        eventually("the inbox is settled", async || {
-            let metrics = self.send("GET", "/metrics", ()).await.text;
-            settled.iter().all(|(state, number)| {
-                metrics.contains(&format!("recommendation_inbox_{state} {number}\n"))
-            })
+        eventually("every event is done", async || {
+            self.done().await >= self.told.get() && self.dead().await == dead
         })
         .await;
     }
+
+    async fn dead(&self) -> u64 {
+        match &self.home.broker {
+            Some(broker) => u64::from(broker.queues().await[1].messages),
+            None => self.figure("recommendation_inbox_dead").await,
+        }
+    }
+
+    /// How many events have had an outcome since the service started.
+    async fn done(&self) -> u64 {
+        let mut done = 0;
+        for outcome in ["counted", "repeated", "dead"] {
+            let name = format!("recommendation_events_total{{outcome=\"{outcome}\"}}");
+            done += self.figure(&name).await;
+        }
+        done
+    }
+
+    async fn figure(&self, name: &str) -> u64 {
+        let metrics = self.send("GET", "/metrics", ()).await.text;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
+    }
 }
 
-async fn run(directory: &Directory, folder: &Path) -> Running {
-    let settings = Settings::try_parse_from([
-        "recommendation".to_owned(),
-        "--listen=127.0.0.1:0".to_owned(),
-        format!("--database=sqlite:{}", folder.join("counts.sqlite").display()),
-        format!("--users={}", directory.url()),
-        "--users-timeout-ms=300".to_owned(),
-    ])
-    .unwrap();
-    recommendation::start(settings).await.unwrap()
+async fn run(directory: &Directory, home: &Home) -> Running {
+    let settings = Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        database: home.database.clone(),
+        events: home.events.clone(),
+        users: directory.url().parse().unwrap(),
+        users_timeout_ms: 300,
+        remember_days: 30,
+    };
+    let running = recommendation::start(settings).await.unwrap();
+    if let Some(broker) = &home.broker {
+        // Before the queue is bound for the first time nobody keeps what is published.
+        eventually("it listens", async || broker.queues().await[0].consumers > 0).await;
+    }
+    running
 }
 
 /// An event as publishers send it.
@@ -173,14 +227,19 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Full<Byte
 }
 
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    try_send(address, request).await.unwrap()
+}
+
+/// `None` if the service went away before it had answered.
+pub(crate) async fn try_send(address: SocketAddr, request: Request<Full<Bytes>>) -> Option<Answer> {
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.unwrap();
+    let response = sender.send_request(request).await.ok()?;
     let (head, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
+    let bytes = body.collect().await.ok()?.to_bytes();
     connection.abort();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: head.status, headers: head.headers, text }
+    Some(Answer { status: head.status, headers: head.headers, text })
 }
