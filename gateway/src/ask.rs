@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::body::Payload;
 use crate::config::{self, Action};
 use crate::connection::Tunnel;
+use crate::deadline::Timer;
 use crate::finish::{Asked, Finish};
 use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
@@ -49,7 +50,10 @@ impl Visit<'_> {
             BodyLimits { bytes: limit, rate: limits.receive_rate, grace: limits.receive_grace };
         let received = Rc::new(Cell::new(0));
         finish.bytes_in = Some(Rc::clone(&received));
-        let timer = self.connection.timer(version);
+        // Who sends the body polls it: over HTTP/2 that is not the task whose clock the connection's requests share.
+        let upstream = self.current.upstreams.get(upstream_index(asking.settings));
+        let shared = upstream.is_none_or(|it| it.config.protocol == config::Protocol::Http1);
+        let timer = if shared { self.connection.timer(version) } else { Timer::Own(None) };
         Ok(RequestBody::streaming(incoming, limits, timer, received, transforms))
     }
 
@@ -67,7 +71,9 @@ impl Visit<'_> {
         let peer = &self.connection.peer.text;
         forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
         let upgrade = asking.hop.upgrade.take().filter(|_| {
-            self.version == Version::HTTP_11 && upstream.config.protocol == config::Protocol::Http1
+            let speaks_http1 = upstream.config.protocol == config::Protocol::Http1;
+            // With a body nobody could say where it ends and the other protocol begins.
+            self.version == Version::HTTP_11 && speaks_http1 && body.is_empty()
         });
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut parts.headers, protocol.clone());

@@ -128,6 +128,20 @@ impl Body {
         self.finish
     }
 
+    /// Nobody asks for it: the response has none.
+    pub(crate) fn forgo(&mut self) {
+        self.finish.complete = true;
+    }
+
+    /// Goes on with what is still sent of the request, while nothing more of the response is wanted.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        match &mut self.payload {
+            Payload::Upstream(body) => body.poll_upload(cx),
+            Payload::Changed(changed) => changed.body.poll_upload(cx),
+            Payload::Empty | Payload::Whole(_) => {}
+        }
+    }
+
     /// Not all of what was handed over has reached the client.
     pub(crate) fn break_off(&mut self) {
         self.finish.complete = false;

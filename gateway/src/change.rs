@@ -1,29 +1,28 @@
 //! Bodies that plugins want whole, or changed on the way.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Response, header, response};
+use http_body_util::{BodyExt, Limited};
 use plugins::Exchange;
 
 use crate::body::{Changed, Payload};
 use crate::chain::BodyStep;
-use crate::incoming::Incoming;
 use crate::reply::Failure;
 use crate::upstream::CallError;
-use crate::upstream::request_body::BodyError;
+use crate::upstream::request_body::RequestBody;
 
-/// The whole request body, for a plugin that wants it.
-pub(crate) async fn collect(
-    incoming: Option<Incoming>,
-    route: Option<u64>,
-    limit: usize,
-) -> Result<Bytes, Failure> {
-    let Some(incoming) = incoming else { return Ok(Bytes::new()) };
-    let route = route.and_then(|bytes| usize::try_from(bytes).ok());
-    let limit = route.map_or(limit, |bytes| bytes.min(limit));
-    collect_within(incoming, limit).await.map_err(|error| match error {
-        NotCollected::TooLong => Failure::BodyTooLong,
-        NotCollected::Broken => Failure::Call(CallError::Body(BodyError::Broken)),
-    })
+/// The whole request body, for a plugin that wants it: within its limit, and held to what a streaming one is held to.
+pub(crate) async fn collect(mut body: RequestBody, limit: usize) -> Result<Bytes, Failure> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::Call(CallError::Body(error)))?;
+        let data = frame.into_data().unwrap_or_default();
+        if whole.len() + data.len() > limit {
+            return Err(Failure::BodyTooLong);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
 }
 
 enum NotCollected {
@@ -36,7 +35,6 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    use http_body_util::{BodyExt, Limited};
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(NotCollected::TooLong),

@@ -1,6 +1,8 @@
 //! Headers between the two sides: hop-by-hop fields go, forwarding fields come (RFC 9110, sections 7.6 and 7.8).
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http_body::Frame;
 use plugins::exchange::Scheme;
 
 use crate::client::{Sender, X_FORWARDED_FOR, X_FORWARDED_PROTO};
@@ -245,4 +247,56 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap, version: Version) {
 pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
+}
+
+/// The trailer of a body, as it may go on.
+pub(crate) fn trailing(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            strip_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}
+
+/// Takes out of a trailer what only counts before a body: framing, routing, who asks, what is asked, and what the content is
+/// (RFC 9110, section 6.5.1). A server that merges trailers would believe what plugins and this file never saw.
+fn strip_trailers(trailers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
+    for name in named {
+        trailers.remove(name);
+    }
+}
+
+fn may_trail(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let starts = |start: &str| text.starts_with(start);
+    let before_body = matches!(
+        *name,
+        header::HOST
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::SET_COOKIE
+            | header::WWW_AUTHENTICATE
+            | header::CACHE_CONTROL
+            | header::PRAGMA
+            | header::EXPECT
+            | header::MAX_FORWARDS
+            | header::RANGE
+            | header::FORWARDED
+            | header::AGE
+            | header::DATE
+            | header::EXPIRES
+            | header::LOCATION
+            | header::RETRY_AFTER
+            | header::VARY
+    );
+    let groups = ["content-", "if-", "x-forwarded-", "proxy-", "keep-alive"];
+    !before_body && *name != X_REAL_IP && !groups.into_iter().any(starts)
 }

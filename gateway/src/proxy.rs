@@ -22,6 +22,7 @@ use crate::change::{change_body, collect};
 use crate::client::Sender;
 use crate::config::{self, Action};
 use crate::connection::Connection;
+use crate::deadline::within;
 use crate::finish::Finish;
 use crate::forward::{Hop, strip_request};
 use crate::incoming::Incoming;
@@ -33,6 +34,7 @@ use crate::snapshot::Route;
 use crate::strict_http2;
 use crate::target::{At, host_of, redirect_to, rewrite as rewrite_target, set_path, settle_host};
 use crate::timing::{add_proxy_status, add_server_timing};
+use crate::upstream::CallError;
 use crate::worker::Current;
 
 /// Answers one request. What fails becomes a reply here, and nowhere else. The head of the response stands in the body,
@@ -84,12 +86,6 @@ pub(crate) struct Asking<'a> {
 struct Passage {
     exchange: Box<Exchange>,
     reached: Reached,
-}
-
-impl Asking<'_> {
-    async fn collect(&mut self, limit: usize) -> Result<Bytes, Failure> {
-        collect(self.incoming.take(), self.settings.body_bytes, limit).await
-    }
 }
 
 /// Where the body of a response comes from; its head is in [`Finish`].
@@ -180,7 +176,7 @@ impl Visit<'_> {
         let answered = loop {
             match chain.down(&mut exchange, &mut reached).await {
                 Down::Passed => break Ok(None),
-                Down::NeedsBody { limit } => match asking.collect(limit).await {
+                Down::NeedsBody { limit } => match self.collect(&mut asking, limit, finish).await {
                     Ok(body) => exchange.body = Some(body),
                     Err(failure) => break Err(failure),
                 },
@@ -206,6 +202,21 @@ impl Visit<'_> {
             Err(failure) => Err(failure),
         };
         self.go_up(asking.route, Passage { exchange, reached }, answer, finish).await
+    }
+
+    /// The whole request body, before the route's deadline.
+    async fn collect(
+        &self,
+        asking: &mut Asking<'_>,
+        limit: usize,
+        finish: &mut Finish,
+    ) -> Result<Bytes, Failure> {
+        let body = self.request_body(self.version, None, asking, finish)?;
+        let collecting = collect(body, limit);
+        let Some(deadline) = asking.deadline else { return collecting.await };
+        let mut timer = self.connection.timer(self.version);
+        let collected = within(&mut timer, deadline, collecting).await;
+        collected.unwrap_or(Err(Failure::Call(CallError::Deadline)))
     }
 
     /// Step 5: up. A failure's reply passes the plugins like a response.

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -17,6 +18,19 @@ pub(crate) enum Socket {
     Unix(UnixStream),
     /// TLS over TCP, from either side.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Closes so that the other end sees a failure and no end: what was sent may get lost with it.
+    pub(crate) fn reset(self) {
+        let stream = match &self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return,
+        };
+        // Without it this is a usual close.
+        drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+    }
 }
 
 macro_rules! on_stream {

@@ -51,7 +51,8 @@ fn the_example_that_runs_is_good() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.toml");
     let config = config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
     let names = config.upstreams.iter().map(|upstream| upstream.name.as_str());
-    assert_eq!(names.collect::<Vec<_>>(), ["famous-news", "politics-news", "sports-news", "users"]);
+    let portal = ["auth", "famous-news", "politics-news", "recommendation", "sports-news", "users"];
+    assert_eq!(names.collect::<Vec<_>>(), portal);
     assert!(config.tests.len() >= 5);
 }
 

@@ -12,6 +12,8 @@ mod rig;
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+use rig::h2_ends::{Fed, H2Origin};
 use rig::origin::ok;
 use rig::{ByHand, Client, Gateway, Origin, all_to, until};
 use tokio::io::AsyncWriteExt;
@@ -349,6 +351,40 @@ async fn a_body_slower_than_the_rate_is_given_up() {
     assert!((500..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert_eq!(origin.only().body.len(), 3000);
     assert_eq!(refusals(&gateway, "body-too-slow").await, 1.0);
+}
+
+/// Over HTTP/2 a task of its own sends the body.
+#[tokio::test]
+async fn a_body_slower_than_the_rate_is_given_up_towards_http2_as_well() {
+    let origin = H2Origin::answering(|request| async move {
+        drop(request.into_body().collect().await);
+        http::Response::new(Fed::empty())
+    })
+    .await;
+    let limits = "[limits]\nreceive-rate = \"1kB\"\nreceive-grace = \"300ms\"\n";
+    let upstream = rig::upstream(&[origin.address], "protocol = \"http2\"");
+    let route = "[[routes]]\npath = \"/{*rest}\"\nupstream = \"origin\"\n";
+    let gateway = Gateway::start_single(&format!("{upstream}{route}{limits}")).await;
+    let mut client = gateway.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhello").await;
+    let begun = Instant::now();
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.json()["reason"].as_str()), (408, Some("body-too-slow")));
+    assert!((300..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}
+
+/// Some clients send an empty line behind a body. It is no request that has begun.
+#[tokio::test]
+async fn an_empty_line_behind_a_body_is_not_a_head_that_drips() {
+    let origin = Origin::start().await;
+    let gateway = limited(&origin, "header-timeout = \"300ms\"").await;
+    let mut client = gateway.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n").await;
+    assert_eq!(client.reply().await.status, 200);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    client.send(GOOD).await;
+    assert_eq!(client.reply().await.status, 200);
+    assert_eq!(refusals(&gateway, "header-timeout").await, 0.0);
 }
 
 #[tokio::test]

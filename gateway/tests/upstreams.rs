@@ -759,3 +759,111 @@ async fn what_a_server_said_before_it_hung_up_is_passed_on() {
         soon("the upload to end", upload).await.unwrap();
     }
 }
+
+/// What a server sends in a second step, after a response that has no body, is not the answer to the next request.
+#[tokio::test]
+async fn what_a_server_sends_late_reaches_nobody() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "pool = { idle-timeout = \"1m\" }").await;
+    for (request, head) in [
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 45\r\n\r\n"),
+        (GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 45\r\n\r\n"),
+        (GET, "HTTP/1.1 204 No Content\r\n\r\n"),
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(request).await;
+        let mut server = origin.accept().await;
+        server.head().await;
+        server.send(head).await;
+        client.head().await;
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+        client.send(GET).await;
+        let mut server = origin.accept().await;
+        server.head().await;
+        server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngood").await;
+        assert_eq!(client.reply().await.text(), "good", "{head:?}");
+    }
+}
+
+/// The client writes all before it reads, the server answers while it reads: whoever stops the upload stops both.
+#[tokio::test]
+async fn an_upload_goes_on_while_its_response_waits_for_the_client() {
+    const BYTES: usize = 24 << 20;
+    let origin = ByHand::start().await;
+    let limits = "[limits]\nbody = \"none\"\n";
+    let config = format!("{}{ROUTE}{limits}", upstream(&[origin.address], ""));
+    let gateway = Gateway::start_single(&config).await;
+    let mut client = gateway.connect().await;
+    client.send(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BYTES}\r\n\r\n")).await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    server.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n")).await;
+    let echo = async {
+        // Answers beyond what all buffers on the way take, and reads beside it.
+        let (mut read, mut write) = server.stream.split();
+        let mut piece = vec![0; 1 << 16];
+        let upload = async { while read.read(&mut piece).await.unwrap() > 0 {} };
+        let answer = async {
+            write.write_all(&vec![b'x'; BYTES]).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { () = upload => {}, () = answer => {} }
+    };
+    let ask = async {
+        client.send_bytes(&vec![b'y'; BYTES]).await;
+        client.head().await;
+        client.read_exactly(BYTES).await.len()
+    };
+    tokio::select! {
+        read = ask => assert_eq!(read, BYTES),
+        () = echo => panic!("the gateway ended the upload"),
+    }
+}
+
+#[tokio::test]
+async fn a_trailer_cannot_say_what_a_head_may_not() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    let mut client = gateway.connect().await;
+    let trailer = "X-Sum: 7\r\nX-Real-IP: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.1\r\nAuthorization: Basic eA==\r\nCookie: a=b\r\n";
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(&format!("{head}5\r\nhello\r\n0\r\n{trailer}\r\n")).await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    assert_eq!(server.read_past(b"0\r\n").await, b"5\r\nhello\r\n0\r\n");
+    assert_eq!(server.read_past(b"\r\n\r\n").await, b"x-sum: 7\r\n\r\n");
+    server
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nSet-Cookie: a=b\r\nX-Sum: 8\r\n\r\n")
+        .await;
+    client.head().await;
+    assert_eq!(client.read_past(b"\r\n\r\n").await, b"0\r\nx-sum: 8\r\n\r\n");
+}
+
+/// HTTP/1.0 knows the end of a body by the end of the connection.
+#[tokio::test]
+async fn what_broke_off_does_not_look_complete_to_http_1_0() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    let mut client = gateway.connect().await;
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    client.head().await;
+    drop(server);
+    let mut rest = Vec::new();
+    let read = soon("the end", client.stream.read_to_end(&mut rest)).await;
+    assert!(read.is_err(), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_does_not_leave_http() {
+    let origin = ByHand::start().await;
+    let gateway = set(origin.address, "").await;
+    let mut client = gateway.connect().await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 5\r\n\r\n";
+    client.send(&format!("{head}hello")).await;
+    let mut server = origin.accept().await;
+    let seen = server.head().await.to_lowercase();
+    assert!(!seen.contains("upgrade"), "{seen}");
+}

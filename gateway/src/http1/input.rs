@@ -67,6 +67,13 @@ impl Input {
         bytes::Buf::advance(&mut self.bytes, count);
     }
 
+    /// Lets a buffer go that was good for a long body, once nothing is in it.
+    pub(crate) fn shrink(&mut self) {
+        if self.room > READ_MIN && self.bytes.is_empty() {
+            *self = Self::new();
+        }
+    }
+
     /// Reads more; 0 is the end. What is not taken meanwhile adds up, so the caller has to have a bound for it.
     pub(crate) fn poll_fill(
         &mut self,

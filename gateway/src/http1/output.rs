@@ -35,6 +35,8 @@ pub(crate) struct Output {
     piece: Bytes,
     /// What goes behind that.
     tail: &'static [u8],
+    /// TLS has taken what it may not have given to the socket yet.
+    unflushed: bool,
     /// Bytes that have gone since the beginning, to see progress.
     written: u64,
 }
@@ -52,6 +54,10 @@ impl Output {
 
     /// Whether everything has gone.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_handed_over() && !self.unflushed
+    }
+
+    fn is_handed_over(&self) -> bool {
         self.gathered.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
@@ -100,6 +106,7 @@ impl Output {
         self.gone = 0;
         self.piece = Bytes::new();
         self.tail = b"";
+        self.unflushed = false;
     }
 
     /// Writes until everything has gone.
@@ -108,7 +115,7 @@ impl Output {
         cx: &mut Context<'_>,
         socket: &mut Socket,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_handed_over() {
             let head = &self.gathered[self.gone..];
             let wrote = if self.piece.is_empty() && self.tail.is_empty() {
                 Pin::new(&mut *socket).poll_write(cx, head)
@@ -121,9 +128,13 @@ impl Output {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.advance(count),
             }
+            self.unflushed = true;
         }
-        // TLS keeps what the socket did not take at once.
-        Pin::new(socket).poll_flush(cx)
+        if self.unflushed {
+            ready!(Pin::new(socket).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, count: usize) {

@@ -26,6 +26,8 @@ pub(crate) struct Wire {
     pub(crate) reading: Reading,
     /// Counts requests: the body of one that has ended must not read that of the next.
     epoch: u64,
+    /// The final response of the request that is under way has begun to go out.
+    responding: bool,
     link: Rc<Link>,
 }
 
@@ -100,6 +102,11 @@ impl Reading {
         Ok(Some(told))
     }
 
+    /// Whether nothing has come that could be the start of a request. Some clients send an empty line behind a body.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.input.bytes(), b"" | b"\r" | b"\r\n")
+    }
+
     /// Whether the body of the request has come to its end.
     pub(crate) fn body_is_over(&self) -> bool {
         matches!(self.body, BodyState::Over)
@@ -155,7 +162,14 @@ impl Reading {
 
 impl Wire {
     pub(crate) fn new(socket: Socket, reading: Reading, link: Rc<Link>) -> Self {
-        Self { socket: Some(socket), output: Output::default(), reading, epoch: 0, link }
+        Self {
+            socket: Some(socket),
+            output: Output::default(),
+            reading,
+            epoch: 0,
+            responding: false,
+            link,
+        }
     }
 
     /// The next request, read into `parts` if its head is complete.
@@ -165,6 +179,7 @@ impl Wire {
     ) -> Result<Option<Told>, WireRefusal> {
         let told = self.reading.next_head(parts)?;
         self.epoch += u64::from(told.is_some());
+        self.responding = false;
         Ok(told)
     }
 
@@ -181,6 +196,13 @@ impl Wire {
             Some(socket) => self.reading.input.poll_fill(cx, socket),
             None => Poll::Ready(Ok(0)),
         }
+    }
+
+    /// From here on only the response is written.
+    pub(crate) fn begin_response(&mut self) -> &mut Vec<u8> {
+        self.responding = true;
+        self.reading.expects = false;
+        self.output.gather()
     }
 
     /// Writes what is there to be written.
@@ -211,7 +233,9 @@ impl Wire {
             // Somebody wants the body now (RFC 9110, section 10.1.1).
             self.output.gather().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        if !self.output.is_empty() && matches!(self.poll_write(cx), Poll::Ready(Err(_))) {
+        // Once the response has begun, whoever writes it waits for the socket.
+        let says_100 = !self.responding && !self.output.is_empty();
+        if says_100 && matches!(self.poll_write(cx), Poll::Ready(Err(_))) {
             self.reading.body = BodyState::Broken;
             return Poll::Ready(Some(Err(BodyBroken)));
         }

@@ -137,6 +137,7 @@ async fn speak_http1(
         }
         Ended::Refused(refusal) => refuse(&mut socket, connection, refusal).await,
         Ended::Over => linger::close(socket, body_is_over && rest.is_empty()).await,
+        Ended::Cut => socket.reset(),
         Ended::Gone | Ended::Stuck => {}
         Ended::Switched(finish) => {
             let tunnel = connection.tunnel.take();

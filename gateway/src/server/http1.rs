@@ -33,6 +33,8 @@ pub(super) enum Ended {
     Quiet,
     /// The last response has gone out, or broke off.
     Over,
+    /// A response broke off whose end is the end of the connection: it must not look complete.
+    Cut,
     /// The client has gone.
     Gone,
     /// The client takes nothing of what is sent.
@@ -81,7 +83,7 @@ async fn next_head(
                 Poll::Pending => break,
             }
         }
-        if wire.reading.input.is_empty() {
+        if wire.reading.is_idle() {
             let quiet = timer.poll(cx, connection.last_active.get() + QUIET);
             return quiet.map(|()| Err(Ended::Quiet));
         }
@@ -139,7 +141,7 @@ async fn exchange(
 /// Sends the head of a 101; whatever comes then is not HTTP.
 async fn switch(wire: &RefCell<Wire>, connection: &Connection, body: Body) -> Ended {
     let mut progress = Progress::new(connection);
-    response_head::write_switch(wire.borrow_mut().output.gather(), body.head());
+    response_head::write_switch(wire.borrow_mut().begin_response(), body.head());
     match poll_fn(|cx| progress.poll_write(cx, &mut wire.borrow_mut())).await {
         Ok(()) => Ended::Switched(body.into_finish()),
         Err(ended) => ended,
@@ -183,6 +185,8 @@ struct Responding<'a> {
     coding: Coding,
     progress: Progress<'a>,
     state: State,
+    /// How the connection ends if the body breaks off.
+    cut: Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +200,8 @@ enum State {
 impl<'a> Responding<'a> {
     fn begin(wire: &'a Rc<RefCell<Wire>>, connection: &'a Connection, body: Body) -> Self {
         let progress = Progress::new(connection);
-        Self { wire, connection, body, coding: Coding::Plain, progress, state: State::Body }
+        let (coding, state, cut) = (Coding::Plain, State::Body, Ended::Over);
+        Self { wire, connection, body, coding, progress, state, cut }
     }
 
     /// Whether the connection closes after this response.
@@ -216,13 +221,17 @@ impl<'a> Responding<'a> {
 
     fn write_head(&mut self, framing: Framing, connection: Option<&'static [u8]>) {
         match framing {
-            Framing::None | Framing::Kept | Framing::Told(_) => self.state = State::Written,
+            Framing::None | Framing::Kept | Framing::Told(_) => {
+                self.body.forgo();
+                self.state = State::Written;
+            }
             Framing::Chunked => self.coding = Coding::Chunked,
-            Framing::Length(_) | Framing::UntilClose => {}
+            Framing::UntilClose => self.cut = Ended::Cut,
+            Framing::Length(_) => {}
         }
         let date = &self.connection.worker.date.get().0;
         let mut wire = self.wire.borrow_mut();
-        response_head::write(wire.output.gather(), self.body.head(), framing, connection, date);
+        response_head::write(wire.begin_response(), self.body.head(), framing, connection, date);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -232,7 +241,7 @@ impl<'a> Responding<'a> {
                 return self.progress.poll_write(cx, &mut self.wire.borrow_mut());
             }
             if !has_room {
-                ready!(self.progress.poll_write(cx, &mut self.wire.borrow_mut()))?;
+                ready!(self.poll_room(cx))?;
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return self.poll_while_waiting(cx);
@@ -244,10 +253,20 @@ impl<'a> Responding<'a> {
                 Err(_) => {
                     // What came before it goes out; the missing rest tells the client.
                     drop(wire.poll_write(cx));
-                    return Poll::Ready(Err(Ended::Over));
+                    return Poll::Ready(Err(std::mem::replace(&mut self.cut, Ended::Over)));
                 }
             }
         }
+    }
+
+    /// Waits until the client has taken what was written. If it sends before it reads, and the server does the same, they
+    /// wait for each other unless the upload goes on meanwhile.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let written = self.progress.poll_write(cx, &mut self.wire.borrow_mut());
+        if written.is_pending() {
+            self.body.poll_upload(cx);
+        }
+        written
     }
 
     fn add(&mut self, frame: Frame<Bytes>, wire: &mut Wire) {

@@ -1,6 +1,7 @@
 //! An HTTP/1.1 connection to a server, driven by whoever waits for its response.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 use http_body::{Body as _, Frame, SizeHint};
+use rustix::net::RecvFlags;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -39,6 +41,9 @@ pub(crate) struct Http1 {
     lines: Lines,
     /// The server takes nothing more of the request, but may have answered before.
     hung_up: bool,
+    /// The last response had no body where another reader may expect one (HEAD, 204, 304): a server that sends it all the
+    /// same would answer the next request with it.
+    doubtful: bool,
     /// Whom it leads to.
     pub(crate) server: Arc<Server>,
     /// When it came to rest; for the pool.
@@ -108,6 +113,7 @@ impl Http1 {
             reading: Reading::Over(After::Stays),
             lines: Lines::new(Kind::Message),
             hung_up: false,
+            doubtful: false,
             server,
             idle_since: Instant::now(),
         })
@@ -164,7 +170,9 @@ impl Http1 {
     }
 
     /// Sends what can be sent. That the server takes nothing at the moment is no reason not to hear it.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Http1Error> {
+    ///
+    /// The head goes first, alone: as long as nothing was taken of the body, all of the request can be sent again.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Http1Error> {
         loop {
             match self.output.poll_write(cx, &mut self.socket) {
                 Poll::Ready(Ok(())) => {}
@@ -173,31 +181,34 @@ impl Http1 {
                 Poll::Ready(Err(error)) if is_hang_up(&error) => {
                     self.hung_up = true;
                     self.output.clear();
-                    self.upload = None;
                 }
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => return Ok(()),
             }
-            let Some(upload) = &mut self.upload else { return Ok(()) };
-            let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else {
+            if self.hung_up || self.poll_upload(cx)?.is_pending() {
                 return Ok(());
-            };
-            self.body_begun = true;
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.output.add(data, upload.coding),
-                    Err(trailers) => {
-                        self.output.end(upload.coding, trailers.trailers_ref());
-                        self.upload = None;
-                    }
-                },
-                Some(Err(error)) => return Err(error.into()),
-                None => {
-                    self.output.end(upload.coding, None);
-                    self.upload = None;
-                }
             }
         }
+    }
+
+    /// Takes what there is of the body, as far as it may wait together to be written.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Http1Error> {
+        while self.output.has_room() {
+            let Some(upload) = &mut self.upload else { break };
+            let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else { break };
+            self.body_begun = true;
+            let trailers = match frame.transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    self.output.add(data, upload.coding);
+                    continue;
+                }
+                Some(Err(trailers)) => trailers.into_trailers().ok(),
+                None => None,
+            };
+            self.output.end(upload.coding, trailers.as_ref());
+            self.upload = None;
+        }
+        Ok(if self.output.is_empty() { Poll::Pending } else { Poll::Ready(()) })
     }
 
     /// Whether the head of the response is complete. Interim ones (RFC 9110, section 15.2) are passed over.
@@ -217,7 +228,9 @@ impl Http1 {
                 continue;
             }
             let after = if facts.persistent { After::Stays } else { After::Ends };
-            self.reading = match facts.body_end(status, to_head) {
+            let body_end = facts.body_end(status, to_head);
+            self.doubtful = body_end == BodyEnd::None;
+            self.reading = match body_end {
                 BodyEnd::Switched => Reading::Over(After::Ends),
                 BodyEnd::None => Reading::Over(after),
                 BodyEnd::Length(left) => Reading::Length { left, after },
@@ -305,9 +318,17 @@ impl Http1 {
             && self.input.is_empty()
     }
 
+    /// Gives back what memory it does not need while it rests.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.input.shrink();
+        self.idle_since = now;
+    }
+
     /// Whether it still is, after it rested. Asks the system only if something has happened on its socket.
     pub(super) fn is_still_free(&mut self) -> bool {
         match &self.socket {
+            Socket::Tcp(stream) if self.doubtful => is_silent(peek(stream)),
+            Socket::Unix(stream) if self.doubtful => is_silent(peek(stream)),
             Socket::Tcp(stream) => is_silent(stream.try_read(&mut [0])),
             Socket::Unix(stream) => is_silent(stream.try_read(&mut [0])),
             // The server may have something to say of the TLS session, which is no part of HTTP.
@@ -339,6 +360,16 @@ fn is_silent(read: io::Result<usize>) -> bool {
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
+/// Asks the system, which knows of bytes that the runtime has not heard of yet.
+fn peek(socket: impl AsFd) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (count, _) = rustix::net::recv(socket, &mut [0], flags)?;
+    Ok(count)
+}
+
 fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl Pools {
         let mut servers = self.servers.borrow_mut();
         let idle = &mut servers.entry(http1.server.id).or_default().http1;
         if idle.len() < limit {
-            http1.idle_since = now;
+            http1.rest(now);
             idle.push(http1);
         }
     }

@@ -147,7 +147,7 @@ impl Streaming {
             };
             let data = match frame.into_data() {
                 Ok(data) => data,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                Err(frame) => return Poll::Ready(Some(Ok(crate::forward::trailing(frame)))),
             };
             self.count(data.len() as u64)?;
             let data = crate::chain::transform(&mut self.transforms, data).map_err(refused)?;

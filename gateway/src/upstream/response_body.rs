@@ -15,6 +15,7 @@ use super::http1::Http1;
 use super::http2::Stream;
 use super::pool::Pools;
 use crate::deadline::Timer;
+use crate::forward::trailing;
 
 /// A response body that drives the connection it comes from.
 pub(crate) struct ResponseBody {
@@ -75,6 +76,13 @@ impl ResponseBody {
         }
     }
 
+    /// Goes on with the upload. What goes wrong with it shows when the response is read on.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Source::Http1(http1) = &mut self.source {
+            drop(http1.poll_send(cx));
+        }
+    }
+
     fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
@@ -128,7 +136,12 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         let body = self.get_mut();
-        let polled = body.poll_source(cx);
+        let polled = match body.poll_source(cx) {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                Poll::Ready(Some(Ok(trailing(frame))))
+            }
+            other => other,
+        };
         match &polled {
             Poll::Ready(Some(Err(_))) => body.source = Source::Over,
             Poll::Ready(Some(Ok(_)) | None) => {
