@@ -28,6 +28,7 @@ mod program;
 
 mod port;
 
+pub use port::free_port;
 pub use postgresql::PostgreSql;
 pub use program::NotInstalled;
 pub use rabbitmq::RabbitMq;

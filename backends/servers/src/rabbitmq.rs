@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::port;
+use crate::port::free_port;
 use crate::process::Process;
 use crate::program::Program;
 use crate::server::{Kind, Server, StartError};
@@ -27,7 +27,7 @@ impl RabbitMq {
     pub async fn start() -> Result<Self, StartError> {
         let program = SERVER.find()?;
         let port_mapper = PortMapper::start()?;
-        let distribution_port = port::free();
+        let distribution_port = free_port();
         Ok(Self(Server::start(Installation { program, port_mapper, distribution_port }).await?))
     }
 
@@ -65,7 +65,7 @@ struct PortMapper {
 impl PortMapper {
     fn start() -> Result<Self, StartError> {
         let program = PORT_MAPPER.find()?;
-        let port = port::free();
+        let port = free_port();
         let mut command = Command::new(&program);
         command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
         let folder = tempfile::tempdir().map_err(StartError::Folder)?;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::port;
+use crate::port::free_port;
 use crate::process::{self, Process, is_alive};
 use crate::program::NotInstalled;
 
@@ -62,7 +62,7 @@ impl<K: Kind> Server<K> {
         let mut server = Self { kind, port: 0, process: None, folder };
         let mut attempts = 0;
         loop {
-            server.port = port::free();
+            server.port = free_port();
             attempts += 1;
             match server.start_once().await {
                 Err(StartError::Ended { .. }) if attempts < ATTEMPTS_MAX => {}

@@ -13,6 +13,7 @@ mod program;
 mod writer;
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ledger::{Ledger, Stored};
@@ -25,8 +26,8 @@ use writer::{Writer, ask};
 const WRITERS: usize = 4;
 /// Rounds unless the environment says otherwise.
 const ROUNDS: u32 = 3;
-/// Between two kills.
-const PAUSE_MAX_MS: u64 = 250;
+/// Between two events: long enough for some writes, short enough to hit the others in the middle.
+const PAUSE_MS: std::ops::Range<u64> = 50..300;
 /// How long the database may take to catch up after the last kill.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
@@ -40,7 +41,8 @@ fn random(end: u64) -> u64 {
 }
 
 async fn pause() {
-    sleep(Duration::from_millis(random(PAUSE_MAX_MS))).await;
+    let more = random(PAUSE_MS.end - PAUSE_MS.start);
+    sleep(Duration::from_millis(PAUSE_MS.start + more)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,8 +51,7 @@ async fn nothing_answered_is_lost_when_service_postgresql_or_redis_is_killed() {
         (PostgreSql::start().await.unwrap(), Redis::start().await.unwrap());
     let (database, queue) = (postgresql.url(), redis.url());
     let mut program = Program::start(&database, &queue).await;
-    let (address, addresses) = watch::channel(program.address());
-    let writing = Writing::begin(&addresses);
+    let writing = Writing::begin(program.address());
     for _ in 0..rounds() {
         if random(4) == 0 {
             pause().await;
@@ -58,8 +59,7 @@ async fn nothing_answered_is_lost_when_service_postgresql_or_redis_is_killed() {
             tokio::join!(postgresql.kill_9(), redis.kill_9());
             redis.start_again().await.unwrap();
             postgresql.start_again().await.unwrap();
-            program = Program::start(&database, &queue).await;
-            address.send_replace(program.address());
+            program.start_again().await;
             continue;
         }
         pause().await;
@@ -68,8 +68,7 @@ async fn nothing_answered_is_lost_when_service_postgresql_or_redis_is_killed() {
         postgresql.start_again().await.unwrap();
         pause().await;
         program.kill_9().await;
-        program = Program::start(&database, &queue).await;
-        address.send_replace(program.address());
+        program.start_again().await;
         pause().await;
         redis.kill_9().await;
         pause().await;
@@ -85,13 +84,11 @@ async fn nothing_answered_is_lost_when_the_service_on_embedded_stores_is_killed(
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite:{}", folder.path().join("users.sqlite").display());
     let mut program = Program::start(&database, "memory").await;
-    let (address, addresses) = watch::channel(program.address());
-    let writing = Writing::begin(&addresses);
+    let writing = Writing::begin(program.address());
     for _ in 0..rounds() {
         pause().await;
         program.kill_9().await;
-        program = Program::start(&database, "memory").await;
-        address.send_replace(program.address());
+        program.start_again().await;
     }
     let ledger = writing.end().await;
     let stored = all_stored(&program).await;
@@ -105,9 +102,9 @@ struct Writing {
 }
 
 impl Writing {
-    fn begin(addresses: &watch::Receiver<std::net::SocketAddr>) -> Self {
+    fn begin(address: SocketAddr) -> Self {
         let (end, ended) = watch::channel(false);
-        let writers = (0..WRITERS).map(|number| Writer::new(number, addresses.clone()));
+        let writers = (0..WRITERS).map(|number| Writer::new(number, address));
         let writers = writers.map(|it| tokio::spawn(it.write_until(ended.clone()))).collect();
         Self { end, writers }
     }

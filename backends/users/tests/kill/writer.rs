@@ -24,15 +24,15 @@ const CONTESTED_EMAILS: u64 = 200;
 pub(crate) struct Writer {
     number: usize,
     count: usize,
-    addresses: watch::Receiver<SocketAddr>,
+    address: SocketAddr,
     /// Ids of users who are there as far as this client knows.
     present: Vec<String>,
     ledger: Ledger,
 }
 
 impl Writer {
-    pub(crate) fn new(number: usize, addresses: watch::Receiver<SocketAddr>) -> Self {
-        Self { number, count: 0, addresses, present: Vec::new(), ledger: Ledger::default() }
+    pub(crate) fn new(number: usize, address: SocketAddr) -> Self {
+        Self { number, count: 0, address, present: Vec::new(), ledger: Ledger::default() }
     }
 
     pub(crate) async fn write_until(mut self, ended: watch::Receiver<bool>) -> Ledger {
@@ -51,8 +51,7 @@ impl Writer {
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Option<Answer> {
-        let address = *self.addresses.borrow();
-        let answer = ask(address, method, path, body).await?;
+        let answer = ask(self.address, method, path, body).await?;
         // Whether it did or not, the service itself does not know.
         (!answer.status.is_server_error()).then_some(answer)
     }
