@@ -16,6 +16,8 @@ pub(crate) struct Addresses {
     pub(crate) famous: SocketAddr,
     pub(crate) politics: SocketAddr,
     pub(crate) sports: SocketAddr,
+    pub(crate) recommendation: SocketAddr,
+    pub(crate) auth: SocketAddr,
 }
 
 impl Addresses {
@@ -51,6 +53,8 @@ impl Addresses {
             famous: server("famous-news")?,
             politics: server("politics-news")?,
             sports: server("sports-news")?,
+            recommendation: server("recommendation")?,
+            auth: server("auth")?,
         })
     }
 }
@@ -73,6 +77,8 @@ mod tests {
         upstreams.famous-news.servers = [{ address = "127.0.0.1:3011", weight = 2 }]
         upstreams.politics-news.servers = ["127.0.0.1:3012"]
         upstreams.sports-news = { servers = ["127.0.0.1:3013"], balance = "least-time" }
+        upstreams.recommendation.servers = ["127.0.0.1:3021"]
+        upstreams.auth.servers = ["127.0.0.1:3031"]
         listeners = [{ address = "0.0.0.0:8080" }, { address = "0.0.0.0:8443" }]
     "#;
 
@@ -86,6 +92,8 @@ mod tests {
             famous: at(3011),
             politics: at(3012),
             sports: at(3013),
+            recommendation: at(3021),
+            auth: at(3031),
         };
         assert_eq!(Addresses::parse(CONFIG), Ok(expected));
     }

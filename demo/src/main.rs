@@ -1,5 +1,5 @@
-//! Runs the portal on one machine: users and three themes of news in this process, the gateway before them as its child,
-//! until Ctrl-C or until one of them ends.
+//! Runs the portal on one machine: users, three themes of news, recommendation and auth in this process, the gateway before
+//! them as its child, until Ctrl-C or until one of them ends.
 
 mod portal;
 

@@ -32,7 +32,9 @@ impl Stage {
              upstreams.users.servers = [\"127.0.0.1:0\"]\n\
              upstreams.famous-news.servers = [\"127.0.0.1:0\"]\n\
              upstreams.politics-news.servers = [\"127.0.0.1:0\"]\n\
-             upstreams.sports-news.servers = [\"127.0.0.1:0\"]\n"
+             upstreams.sports-news.servers = [\"127.0.0.1:0\"]\n\
+             upstreams.recommendation.servers = [\"127.0.0.1:0\"]\n\
+             upstreams.auth.servers = [\"127.0.0.1:0\"]\n"
         );
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("config.toml"), config).unwrap();
