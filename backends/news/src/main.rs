@@ -5,11 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use news::{Database, Events, ReadSide, Settings, Theme};
-use tokio::signal::unix::{SignalKind, signal};
-
-/// Smaller at rest than glibc's, which keeps an arena for each thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bad arguments or a configuration that cannot be used.
 const REFUSED: u8 = 1;
@@ -78,6 +74,11 @@ async fn main() -> ExitCode {
     };
     log_as_json();
     let (settings, events) = flags.into_settings();
+    // Watched from the first moment: whoever is told to stop while it starts stops in order too.
+    let terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return failed(&news::StopError::Signal(error)),
+    };
     let running = match news::start_with(settings, events).await {
         Ok(running) => running,
         Err(error) => {
@@ -86,17 +87,18 @@ async fn main() -> ExitCode {
         }
     };
     tracing::info!(address = %running.address(), "ready");
-    match run(running).await {
+    match run(running, terminate).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "failed");
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
 }
 
-async fn run(mut running: news::Running) -> Result<(), news::StopError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(news::StopError::Signal)?;
+fn failed(error: &news::StopError) -> ExitCode {
+    tracing::error!(%error, "failed");
+    ExitCode::from(FAILED)
+}
+
+async fn run(mut running: news::Running, mut terminate: Signal) -> Result<(), news::StopError> {
     tokio::select! {
         ended = running.ended() => return ended,
         _ = terminate.recv() => {}

@@ -3,11 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
-
-/// Smaller at rest than glibc's, which keeps an arena for each thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bad arguments or a configuration that cannot be used.
 const REFUSED: u8 = 1;
@@ -25,6 +21,11 @@ async fn main() -> ExitCode {
         }
     };
     log_as_json();
+    // Watched from the first moment: whoever is told to stop while it starts stops in order too.
+    let terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return failed(&recommendation::StopError::Signal(error)),
+    };
     let running = match recommendation::start(settings).await {
         Ok(running) => running,
         Err(error) => {
@@ -33,18 +34,21 @@ async fn main() -> ExitCode {
         }
     };
     tracing::info!(address = %running.address(), "ready");
-    match run(running).await {
+    match run(running, terminate).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "failed");
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
 }
 
-async fn run(mut running: recommendation::Running) -> Result<(), recommendation::StopError> {
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(recommendation::StopError::Signal)?;
+fn failed(error: &recommendation::StopError) -> ExitCode {
+    tracing::error!(%error, "failed");
+    ExitCode::from(FAILED)
+}
+
+async fn run(
+    mut running: recommendation::Running,
+    mut terminate: Signal,
+) -> Result<(), recommendation::StopError> {
     tokio::select! {
         ended = running.ended() => return ended,
         _ = terminate.recv() => {}
