@@ -17,6 +17,12 @@ pub(crate) enum Failure {
     Program { program: PathBuf, source: std::io::Error },
     #[error("the gateway cannot listen on {address} ({key} in the config): {source}")]
     Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(
+        "nobody answers there:{missing}\n`docker compose -f deploy/compose.yaml up -d` starts all of them"
+    )]
+    NoServers { missing: String },
+    #[error("the database {name} cannot be had: {source}")]
+    Database { name: String, source: sqlx::Error },
     #[error("{name} did not start: {reason}")]
     ServiceNotStarted { name: &'static str, reason: String },
     #[error("not ready after {seconds} s:{missing}")]
@@ -44,6 +50,8 @@ impl Failure {
             | Self::NoGateway { .. }
             | Self::Program { .. }
             | Self::Listen { .. }
+            | Self::NoServers { .. }
+            | Self::Database { .. }
             | Self::ServiceNotStarted { .. } => 1,
             Self::NotReady { .. }
             | Self::ServiceEnded { .. }

@@ -3,6 +3,8 @@
 
 mod portal;
 
+mod stores;
+
 mod gateway;
 
 mod ready;
@@ -23,6 +25,7 @@ use crate::addresses::Addresses;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::portal::Portal;
+use crate::stores::{Servers, Stores};
 
 /// Gives the memory of password hashes back to the system, which glibc's keeps for each thread.
 #[global_allocator]
@@ -43,6 +46,13 @@ struct Flags {
     /// The gateway's program [default: the one beside this program]
     #[arg(long)]
     gateway: Option<PathBuf>,
+
+    /// Keep everything in PostgreSQL, Redis and RabbitMQ that run already, instead of in files
+    #[arg(long)]
+    real: bool,
+
+    #[command(flatten)]
+    servers: Servers,
 }
 
 #[tokio::main]
@@ -65,7 +75,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Failure> {
-    let Flags { config, data, gateway: program } = flags;
+    let Flags { config, data, gateway: program, real, servers } = flags;
     let mut signals = Signals::watch()?;
     let program = program.map_or_else(gateway::beside_this_program, Ok)?;
     let addresses = Addresses::read(&config)?;
@@ -73,7 +83,8 @@ async fn run(flags: Flags) -> Result<(), Failure> {
         .map_err(|source| Failure::Folder { path: data.clone(), source })?;
     portal::log_to(&data)?;
 
-    let mut portal = Portal::start(&addresses, &data).await?;
+    let stores = if real { Stores::real(servers).await? } else { Stores::embedded() };
+    let mut portal = Portal::start(&addresses, &data, &stores).await?;
     let launch = Launch { program, config, data, addresses };
     let served = serve(&launch, &mut portal, &mut signals).await;
     if let Err(Failure::ServiceEnded { name: _, reason: _ }) = served {

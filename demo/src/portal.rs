@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Mutex;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::addresses::Addresses;
 use crate::failure::Failure;
+use crate::stores::Stores;
 
 /// The services that run.
 pub(crate) struct Portal {
@@ -57,10 +59,15 @@ macro_rules! keep {
 
 impl Portal {
     /// Starts all of them, or says which does not.
-    pub(crate) async fn start(addresses: &Addresses, data: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        addresses: &Addresses,
+        data: &Path,
+        stores: &Stores,
+    ) -> Result<Self, Failure> {
         let (told, ended) = mpsc::unbounded_channel();
         let mut services = Vec::new();
-        let users = start_users(addresses, data).await?;
+        let starting = Starting { addresses, data, stores };
+        let users = starting.users().await?;
         let (users_http, users_grpc) = (users.address(), users.grpc_address());
         services.push(keep!(USERS, users, told));
         for (name, address) in [
@@ -68,11 +75,11 @@ impl Portal {
             ("politics-news", addresses.politics),
             ("sports-news", addresses.sports),
         ] {
-            services.push(keep!(name, start_news(name, address, data).await?, told));
+            services.push(keep!(name, starting.news(name, address).await?, told));
         }
-        let recommendation = start_recommendation(addresses, users_grpc, data).await?;
+        let recommendation = starting.recommendation(users_grpc).await?;
         services.push(keep!(RECOMMENDATION, recommendation, told));
-        services.push(keep!(AUTH, start_auth(addresses, users_http, data).await?, told));
+        services.push(keep!(AUTH, starting.auth(users_http).await?, told));
         Ok(Self { services, ended })
     }
 
@@ -111,63 +118,81 @@ fn not_started<E: Display>(name: &'static str) -> impl Fn(E) -> Failure {
     move |error| Failure::ServiceNotStarted { name, reason: error.to_string() }
 }
 
-async fn start_users(addresses: &Addresses, data: &Path) -> Result<users::Running, Failure> {
-    let settings = users::Settings {
-        address: addresses.users,
-        database: users::Database::Sqlite(data.join("users.sqlite")),
-        hash_cost: users::HashCost::default(),
-    };
-    users::start(settings).await.map_err(not_started(USERS))
+/// What every service is started with.
+struct Starting<'a> {
+    addresses: &'a Addresses,
+    data: &'a Path,
+    stores: &'a Stores,
 }
 
-async fn start_recommendation(
-    addresses: &Addresses,
-    users_grpc: SocketAddr,
-    data: &Path,
-) -> Result<recommendation::Running, Failure> {
-    let database = recommendation::Database::Sqlite(data.join("recommendation.sqlite"));
-    let users = format!("http://{users_grpc}").parse().map_err(not_started(RECOMMENDATION))?;
-    let settings = recommendation::Settings {
-        listen: addresses.recommendation,
-        database,
-        events: recommendation::Events::Http,
-        users,
-        users_timeout_ms: 1_000,
-        remember_days: 30,
-    };
-    recommendation::start(settings).await.map_err(not_started(RECOMMENDATION))
-}
+impl Starting<'_> {
+    async fn database<D>(&self, service: &'static str, name: &str) -> Result<D, Failure>
+    where
+        D: FromStr<Err: Display>,
+    {
+        let url = self.stores.database(self.data, name).await?;
+        url.parse().map_err(not_started(service))
+    }
 
-async fn start_auth(
-    addresses: &Addresses,
-    users: SocketAddr,
-    data: &Path,
-) -> Result<auth::Running, Failure> {
-    let edge = format!("http://{}", addresses.gateway);
-    let database = auth::Database::Sqlite(data.join("auth.sqlite"));
-    let issuer = format!("{edge}/auth/v1").parse().map_err(not_started(AUTH))?;
-    let users = format!("http://{users}").parse().map_err(not_started(AUTH))?;
-    // Without TLS only on 127.0.0.1, where browsers take that for safe; elsewhere there is no client to try.
-    let clients = auth::Registry::demo(&format!("{edge}/callback"), &format!("{edge}/")).ok();
-    let settings =
-        auth::Settings { clients, ..auth::Settings::new(addresses.auth, database, issuer, users) };
-    auth::start(settings).await.map_err(not_started(AUTH))
-}
+    async fn users(&self) -> Result<users::Running, Failure> {
+        let listen = self.addresses.users;
+        let configuration = users::Configuration {
+            listen,
+            grpc_listen: SocketAddr::new(listen.ip(), 0),
+            database: self.database(USERS, "users").await?,
+            queue: self.stores.queue().parse().map_err(not_started(USERS))?,
+            hash_cost: users::HashCost::default(),
+        };
+        users::start(configuration).await.map_err(not_started(USERS))
+    }
 
-async fn start_news(
-    name: &'static str,
-    address: SocketAddr,
-    data: &Path,
-) -> Result<news::Running, Failure> {
-    let theme = name.trim_end_matches("-news").parse();
-    let settings = news::Settings {
-        theme: theme.map_err(not_started::<news::BadTheme>(name))?,
-        address,
-        event_log: news::Database::Sqlite(data.join(format!("{name}-event-log.sqlite"))),
-        latest: news::Database::Sqlite(data.join(format!("{name}-latest.sqlite"))),
-        read_side: news::ReadSide::CatchUp,
-    };
-    news::start(settings).await.map_err(not_started(name))
+    async fn recommendation(
+        &self,
+        users_grpc: SocketAddr,
+    ) -> Result<recommendation::Running, Failure> {
+        let failed = not_started::<recommendation::BadUrl>(RECOMMENDATION);
+        let users = format!("http://{users_grpc}").parse().map_err(not_started(RECOMMENDATION))?;
+        let settings = recommendation::Settings {
+            listen: self.addresses.recommendation,
+            database: self.database(RECOMMENDATION, "recommendation").await?,
+            events: self.stores.events().parse().map_err(failed)?,
+            users,
+            users_timeout_ms: 1_000,
+            remember_days: 30,
+        };
+        recommendation::start(settings).await.map_err(not_started(RECOMMENDATION))
+    }
+
+    async fn auth(&self, users: SocketAddr) -> Result<auth::Running, Failure> {
+        let edge = format!("http://{}", self.addresses.gateway);
+        let database = self.database(AUTH, "auth").await?;
+        let issuer = format!("{edge}/auth/v1").parse().map_err(not_started(AUTH))?;
+        let users = format!("http://{users}").parse().map_err(not_started(AUTH))?;
+        // Without TLS only on 127.0.0.1, where browsers take that for safe; elsewhere there is no client to try.
+        let clients = auth::Registry::demo(&format!("{edge}/callback"), &format!("{edge}/")).ok();
+        let settings = auth::Settings {
+            clients,
+            ..auth::Settings::new(self.addresses.auth, database, issuer, users)
+        };
+        auth::start(settings).await.map_err(not_started(AUTH))
+    }
+
+    async fn news(
+        &self,
+        name: &'static str,
+        address: SocketAddr,
+    ) -> Result<news::Running, Failure> {
+        let theme = name.trim_end_matches("-news").parse();
+        let settings = news::Settings {
+            theme: theme.map_err(not_started::<news::BadTheme>(name))?,
+            address,
+            event_log: self.database(name, &format!("{name}-event-log")).await?,
+            latest: self.database(name, &format!("{name}-latest")).await?,
+            read_side: news::ReadSide::CatchUp,
+        };
+        let events = self.stores.events().parse().map_err(not_started::<news::BadUrl>(name))?;
+        news::start_with(settings, events).await.map_err(not_started(name))
+    }
 }
 
 /// Lets the services log to a file of this run, so that the terminal stays readable.

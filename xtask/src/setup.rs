@@ -18,7 +18,11 @@ pub(crate) const TO_BUILD: &[Tool] = &[
 ];
 
 /// What the tests take besides.
-pub(crate) const TO_TEST: &[Tool] = &[];
+pub(crate) const TO_TEST: &[Tool] = &[
+    Tool { program: "pg_ctlcluster", package: "postgresql" }, // the services' tests on real stores
+    Tool { program: "redis-server", package: "redis-server" },
+    Tool { program: "rabbitmq-server", package: "rabbitmq-server" },
+];
 
 /// Installs what is missing, or says what is and how to get it.
 pub(crate) fn provide<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> Result<(), String> {
