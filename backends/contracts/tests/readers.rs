@@ -1,0 +1,273 @@
+//! What is offered is enough for every reader, and a change that is not is named down to the field.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use contracts::{Offered, Readers, breaches};
+use protox::prost_reflect::DescriptorPool;
+use serde_json::{Value, json};
+
+const SERVICES: [&str; 4] = ["users", "news", "recommendation", "auth"];
+
+fn proto() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto")
+}
+
+fn readers() -> Readers {
+    Readers::parse(&std::fs::read_to_string(proto().join("readers.toml")).unwrap()).unwrap()
+}
+
+/// As the repository has it.
+fn offered() -> Offered {
+    let document = |name: &str| {
+        let path = proto().join(format!("openapi/{name}.json"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let documents = SERVICES.map(|name| (name.to_owned(), document(name))).into();
+    Offered { documents, proto: compiled(&proto()) }
+}
+
+/// Every `.proto` file of the folder.
+fn compiled(folder: &Path) -> DescriptorPool {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.filter(|name| Path::new(name).extension().is_some_and(|it| it == "proto"));
+    let mut compiler = protox::Compiler::new([folder]).unwrap();
+    compiler.open_files(names).unwrap();
+    compiler.descriptor_pool()
+}
+
+fn said(readers: &Readers, offered: &Offered) -> Vec<String> {
+    breaches(readers, offered).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_reader_gets_what_it_relies_on() {
+    let said = said(&readers(), &offered());
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+/// A change to one service's document, and all that is said of it.
+type DocumentCase = (&'static str, fn(&mut Value), &'static [&'static str]);
+
+const DOCUMENT_CASES: &[DocumentCase] = &[
+    (
+        "users",
+        |it| drop(schema(it, "User")["properties"].take_key("email")),
+        &[
+            "auth reads users: GET /user/{id} → 200 → `email` (string): the field is gone",
+            "auth reads users: POST /user/verify → 200 → `email` (string): the field is gone",
+            "robot reads users: GET /user/{id} → 200 → `email` (string): the field is gone",
+            "robot reads users: GET /users → 200 → `[].email` (string): the field is gone",
+            "robot reads users: POST /user → 201 → `email` (string): the field is gone",
+            "robot reads users: PUT /user/{id} → 200 → `email` (string): the field is gone",
+        ],
+    ),
+    (
+        "users",
+        |it| drop(it["paths"].take_key("/user/verify")),
+        &["auth reads users: POST /user/verify: the operation is gone"],
+    ),
+    (
+        "users",
+        |it| drop(it["paths"]["/user/verify"]["post"]["responses"].take_key("401")),
+        &["auth reads users: POST /user/verify → 401: the response is gone"],
+    ),
+    (
+        "users",
+        |it| schema(it, "Credentials")["required"] = json!(["email", "password", "code"]),
+        &[
+            "auth reads users: POST /user/verify → request → `code`: is required now, and the reader does not send it",
+        ],
+    ),
+    (
+        "users",
+        |it| schema(it, "Credentials")["properties"]["password"]["type"] = json!("object"),
+        &["auth reads users: POST /user/verify → request → `password` (string): is object now"],
+    ),
+    (
+        "users",
+        |it| schema(it, "Draft")["required"] = json!(["name", "email", "password"]),
+        &[
+            "robot reads users: PUT /user/{id} → request → `password` (string?): is required now, and the reader may leave it out",
+        ],
+    ),
+    (
+        "users",
+        |it| it["paths"]["/users"]["get"]["parameters"][1]["name"] = json!("limit"),
+        &["robot reads users: GET /users → parameter `count` (integer): the parameter is gone"],
+    ),
+    (
+        "users",
+        |it| it["paths"]["/users"]["get"]["parameters"][1]["schema"] = json!({ "type": "string" }),
+        &["robot reads users: GET /users → parameter `count` (integer): is string now"],
+    ),
+    (
+        "users",
+        |it| {
+            let parameters = it["paths"]["/users"]["get"]["parameters"].as_array_mut().unwrap();
+            parameters.push(json!({ "name": "tenant", "in": "header", "required": true }));
+        },
+        &[
+            "robot reads users: GET /users → parameter `tenant`: is required now, and the reader does not send it",
+        ],
+    ),
+    (
+        "news",
+        |it| schema(it, "Success_Vec_Article")["properties"]["news"]["type"] = json!("object"),
+        &[
+            "robot reads news: GET /{id}/history → 200 → `news[].version` (integer): the field is gone",
+            "robot reads news: GET /{page}/{limit} → 200 → `news[].id` (string): the field is gone",
+            "robot reads news: GET /{page}/{limit} → 200 → `news[].title` (string): the field is gone",
+            "the gateway's aggregate reads news: GET /{page}/{limit} → 200 → `news[]` (object): the field is gone",
+            "the gateway's aggregate reads news: GET /{page}/{limit} → 200 → `news` (array): is object now",
+        ],
+    ),
+    (
+        "news",
+        |it| schema(it, "Text")["required"] = json!(["title", "content", "author"]),
+        &[
+            "robot reads news: GET /{id} → 200 → `news.tags[]` (string): may be missing or null now",
+            "robot reads news: POST / → 201 → `news.tags[]` (string): may be missing or null now",
+            "robot reads news: PUT / → 201 → `news.tags[]` (string): may be missing or null now",
+            "the gateway's event \"viewed\" reads news: GET /{id} → 200 → `news.tags` (array): may be missing or null now",
+            "the gateway's event \"viewed\" reads news: GET /{id} → 200 → `news.tags[]` (string): may be missing or null now",
+        ],
+    ),
+    (
+        "recommendation",
+        |it| schema(it, "LabelCount")["properties"]["count"]["type"] = json!("string"),
+        &[
+            "robot reads recommendation: GET /user/{id} → 200 → `labels[].count` (integer): is string now",
+        ],
+    ),
+    (
+        "recommendation",
+        |it| schema(it, "MessageNews")["required"] = json!(["id", "news_type", "title"]),
+        &[
+            "robot reads recommendation: POST /events/viewed → request → `news.title`: is required now, and the reader does not send it",
+            "the gateway's event \"viewed\" reads recommendation: POST /events/viewed → request → `news.title`: is required now, and the reader does not send it",
+        ],
+    ),
+    (
+        "auth",
+        |it| {
+            let content = &mut it["paths"]["/token"]["post"]["requestBody"]["content"];
+            *content = json!({ "application/json": { "schema": { "type": "object" } } });
+        },
+        &[
+            "robot reads auth: POST /token → request → application/x-www-form-urlencoded: there is no body of this content type",
+        ],
+    ),
+    (
+        "auth",
+        |it| it["paths"]["/userinfo"]["get"]["responses"]["200"]["content"] = json!({}),
+        &[
+            "robot reads auth: GET /userinfo → 200 → application/json: there is no body of this content type",
+        ],
+    ),
+    // What nobody relies on may change, and what is added breaks nobody.
+    ("users", |it| schema(it, "User")["properties"]["phone"] = json!({ "type": "string" }), &[]),
+    ("users", |it| schema(it, "Draft")["properties"]["phone"] = json!({ "type": "string" }), &[]),
+    ("news", |it| drop(it["paths"].take_key("/rebuild")), &[]),
+];
+
+/// Takes a key out of an object that has it.
+trait TakeKey {
+    fn take_key(&mut self, key: &str) -> Value;
+}
+
+impl TakeKey for Value {
+    fn take_key(&mut self, key: &str) -> Value {
+        self.as_object_mut().unwrap().remove(key).unwrap()
+    }
+}
+
+fn schema<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
+    document.pointer_mut(&format!("/components/schemas/{name}")).unwrap()
+}
+
+#[test]
+fn a_document_that_breaks_a_reader_is_named_down_to_the_field() {
+    let (readers, offered) = (readers(), offered());
+    for (service, change, expected) in DOCUMENT_CASES {
+        let mut offered = offered.clone();
+        change(offered.documents.get_mut(*service).unwrap());
+        // The order is that of readers.toml, which may change.
+        let said = BTreeSet::from_iter(said(&readers, &offered));
+        let expected = expected.iter().map(|line| (*line).to_owned());
+        assert_eq!(said, expected.collect(), "{service}");
+    }
+}
+
+#[test]
+fn a_service_that_is_gone_is_named() {
+    let offered = Offered { documents: BTreeMap::new(), proto: DescriptorPool::new() };
+    let said = said(&readers(), &offered);
+    for line in [
+        "auth reads users: GET /health: the description is gone",
+        "recommendation reads user_data.proto: user_data.GetUserData/GetUser: the description is gone",
+    ] {
+        assert!(said.iter().any(|said| said == line), "{said:#?}");
+    }
+}
+
+/// What is replaced in user_data.proto by what, and what is said of it after the method's name.
+const PROTO_CASES: &[(&str, &str, Option<&str>)] = &[
+    ("  string name = 2;\n", "", Some(" → response → `string name = 2`: the field is gone")),
+    (
+        "string name = 2",
+        "string full_name = 2",
+        Some(" → response → `string name = 2`: is called `full_name` now"),
+    ),
+    (
+        "string name = 2",
+        "string name = 4",
+        Some(" → response → `string name = 2`: is number 4 now"),
+    ),
+    ("string name = 2", "bytes name = 2", Some(" → response → `string name = 2`: is bytes now")),
+    (
+        "string name = 2",
+        "repeated string name = 2",
+        Some(" → response → `string name = 2`: is repeated string now"),
+    ),
+    (
+        "string id = 1;\n}\n\nmessage UserDataResponse",
+        "uint64 id = 1;\n}\n\nmessage UserDataResponse",
+        Some(" → request → `string id = 1`: is uint64 now"),
+    ),
+    ("rpc GetUser(", "rpc FindUser(", Some(": the operation is gone")),
+    ("service GetUserData", "service Users", Some(": the operation is gone")),
+    ("package user_data", "package users", Some(": the operation is gone")),
+    ("returns (UserDataResponse)", "returns (stream UserDataResponse)", Some(": is a stream now")),
+    // The reader does not use it.
+    ("string email = 3", "string mail = 3", None),
+    ("string email = 3;", "string email = 3;\n  string phone = 4;", None),
+];
+
+#[test]
+fn a_proto_file_that_breaks_a_reader_is_named_down_to_the_field() {
+    let readers = readers();
+    let text = std::fs::read_to_string(proto().join("user_data.proto")).unwrap();
+    for (taken_out, put_in, expected) in PROTO_CASES {
+        assert_eq!(text.matches(taken_out).count(), 1, "{taken_out}");
+        let folder = tempfile::tempdir().unwrap();
+        let changed = text.replace(taken_out, put_in);
+        std::fs::write(folder.path().join("user_data.proto"), changed).unwrap();
+        let offered = Offered { proto: compiled(folder.path()), ..offered() };
+        let start = "recommendation reads user_data.proto: user_data.GetUserData/GetUser";
+        let expected: Vec<String> = expected.iter().map(|end| format!("{start}{end}")).collect();
+        assert_eq!(said(&readers, &offered), expected, "{put_in}");
+    }
+}
+
+#[test]
+fn an_expectation_that_cannot_be_read_is_named() {
+    let call = r#"calls = [{ reader = "r", of = "user_data.proto", method = "user_data.GetUserData/GetUser",
+                            sends = [], uses = ["name"] }]"#;
+    let said = said(&Readers::parse(call).unwrap(), &offered());
+    assert_eq!(said.len(), 1);
+    assert!(said[0].ends_with("`name`: is not written as `string name = 1`"), "{said:?}");
+    let misspelt = Readers::parse("[[reads]]\nreeder = \"x\"").unwrap_err().to_string();
+    assert!(misspelt.contains("line 2") && misspelt.contains("reeder"), "{misspelt}");
+}
