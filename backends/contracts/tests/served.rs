@@ -94,15 +94,19 @@ async fn the_documents_are_what_the_services_serve() {
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(committed(name), &text).unwrap();
         }
-        let committed = std::fs::read_to_string(committed(name)).unwrap_or_default();
-        if committed != text {
-            let lines = committed.lines().zip(text.lines()).enumerate();
-            let first = lines.clone().find(|(_, (committed, served))| committed != served);
-            differ.push(format!("{name}: {first:?}"));
-        }
+        let said = std::fs::read_to_string(committed(name)).unwrap_or_default();
+        differ.extend(first_difference(name, &said, &text));
     }
-    assert!(
-        differ.is_empty(),
-        "proto/openapi/ is not what is served; if that is meant, UPDATE=1 writes it: {differ:#?}"
-    );
+    let meant = "if that is meant, UPDATE=1 writes it there";
+    assert!(differ.is_empty(), "not what the service serves; {meant}:\n{}", differ.join("\n"));
+}
+
+/// The place and both lines; nothing if there is no difference.
+fn first_difference(name: &str, said: &str, served: &str) -> Option<String> {
+    // The end of the shorter one differs from whatever stands there in the other.
+    let line = |text: &str, number| text.lines().nth(number).unwrap_or("(end)").trim().to_owned();
+    let lines = said.lines().count().max(served.lines().count());
+    let number = (0..lines).find(|number| line(said, *number) != line(served, *number))?;
+    let (said, served) = (line(said, number), line(served, number));
+    Some(format!("proto/openapi/{name}.json:{}: says {said}, is {served}", number + 1))
 }
