@@ -7,6 +7,7 @@ use plugins::exchange::Scheme;
 
 use crate::client::{Sender, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::config::Forwarded;
+use crate::http1::fields::has_token;
 
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -36,7 +37,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     }
     if found.upgrade {
         let asked =
-            headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, "upgrade"));
+            headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, b"upgrade"));
         hop.upgrade =
             headers.remove(header::UPGRADE).filter(|protocol| asked && !is_http(protocol));
     }
@@ -142,11 +143,6 @@ fn is_http(protocol: &HeaderValue) -> bool {
             || word.starts_with("http")
             || word.starts_with("tls")
     })
-}
-
-fn has_token(value: &HeaderValue, token: &str) -> bool {
-    let words = value.to_str().unwrap_or_default().split(',');
-    words.into_iter().any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
 /// Says who asked for what, in the fields that servers read. What the client itself put there goes, unless it is a
@@ -297,6 +293,7 @@ fn may_trail(name: &HeaderName) -> bool {
             | header::RETRY_AFTER
             | header::VARY
     );
-    let groups = ["content-", "if-", "x-forwarded-", "proxy-", "keep-alive"];
+    let groups =
+        ["content-", "if-", "x-forwarded-", "proxy-auth", "proxy-connection", "keep-alive"];
     !before_body && *name != X_REAL_IP && !groups.into_iter().any(starts)
 }

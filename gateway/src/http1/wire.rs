@@ -229,6 +229,10 @@ impl Wire {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        if matches!(self.reading.body, BodyState::Broken) {
+            // Whoever asks again must not make us read on: nobody would take it.
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
         if std::mem::take(&mut self.reading.expects) && self.reading.input.is_empty() {
             // Somebody wants the body now (RFC 9110, section 10.1.1).
             self.output.gather().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");

@@ -39,7 +39,8 @@ pub(crate) struct Http1 {
     body_begun: bool,
     reading: Reading,
     lines: Lines,
-    /// The server takes nothing more of the request, but may have answered before.
+    /// Nothing more of the request goes out: its client broke off, or the server takes no more, which may have answered
+    /// before.
     hung_up: bool,
     /// The last response had no body where another reader may expect one (HEAD, 204, 304): a server that sends it all the
     /// same would answer the next request with it.
@@ -197,7 +198,8 @@ impl Http1 {
             let Some(upload) = &mut self.upload else { break };
             let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else { break };
             self.body_begun = true;
-            let trailers = match frame.transpose()?.map(Frame::into_data) {
+            let frame = frame.transpose().inspect_err(|_| self.hung_up = true)?;
+            let trailers = match frame.map(Frame::into_data) {
                 Some(Ok(data)) => {
                     self.output.add(data, upload.coding);
                     continue;

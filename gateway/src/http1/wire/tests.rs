@@ -195,6 +195,26 @@ fn a_good_request_passes_before_a_bad_one_is_refused() {
     assert_eq!((passed, refusal), (good.len(), [Some(WireRefusal::BareLf); 2]));
 }
 
+/// A client could fill the memory else: it breaks its body off, and goes on sending.
+#[tokio::test]
+async fn behind_a_malformed_chunk_nothing_is_read() {
+    let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let reading = Reading::new(Input::starting_with(format!("{head}zz\r\n").as_bytes()), LIMITS);
+    let mut wire = Wire::new(Socket::Unix(near), reading, Rc::default());
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    assert!(wire.next_head(&mut parts).unwrap().is_some());
+    let wire = Rc::new(RefCell::new(wire));
+    let mut body = WireBody::new(&wire);
+    tokio::io::AsyncWriteExt::write_all(&mut far, &[b'x'; 4000]).await.unwrap();
+    for _ in 0..3 {
+        let polled = std::future::poll_fn(|cx| body.poll_frame(cx));
+        let polled = tokio::time::timeout(std::time::Duration::from_secs(5), polled).await;
+        assert!(matches!(polled, Ok(Some(Err(BodyBroken)))));
+        assert!(wire.borrow().reading.input.bytes().len() < 10);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic_or_pass_more_than_there_is(bytes: Vec<u8>) {
