@@ -1,5 +1,6 @@
 //! A password login: is there an attempt left, is the password right, and nothing that tells more than that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -18,14 +19,19 @@ const AT_ONCE_MAX: usize = 128;
 /// What a password login needs.
 pub(crate) struct Authentication {
     pub(crate) users: Users,
-    store: Store,
+    store: Arc<dyn Store>,
     limit: LoginLimit,
     clock: Clock,
     places: Semaphore,
 }
 
 impl Authentication {
-    pub(crate) fn new(users: Users, store: Store, limit: LoginLimit, clock: Clock) -> Self {
+    pub(crate) fn new(
+        users: Users,
+        store: Arc<dyn Store>,
+        limit: LoginLimit,
+        clock: Clock,
+    ) -> Self {
         Self { users, store, limit, clock, places: Semaphore::new(AT_ONCE_MAX) }
     }
 

@@ -13,7 +13,7 @@ use crate::store::Store;
 /// Does it until it is dropped. What fails is logged and tried again: the keys at hand go on signing meanwhile.
 pub(crate) async fn keep_house(
     keys: Arc<Keys>,
-    store: Store,
+    store: Arc<dyn Store>,
     clock: Clock,
     every: Duration,
 ) -> Infallible {

@@ -96,7 +96,7 @@ impl KeyRing {
 /// The keys, as they are now and as they change.
 pub(crate) struct Keys {
     ring: ArcSwap<KeyRing>,
-    store: Store,
+    store: Arc<dyn Store>,
     rotation: Rotation,
     clock: Clock,
 }
@@ -104,14 +104,14 @@ pub(crate) struct Keys {
 impl Keys {
     /// Reads the keys, and makes the first if there is none.
     pub(crate) async fn open(
-        store: Store,
+        store: Arc<dyn Store>,
         rotation: Rotation,
         clock: Clock,
     ) -> Result<Self, KeyError> {
         if rotation.publish_ahead < 2 * JWKS_AGE_MAX || rotation.every < rotation.publish_ahead {
             return Err(KeyError::Rotation);
         }
-        let ring = turn(&store, rotation, clock.now()).await?;
+        let ring = turn(&*store, rotation, clock.now()).await?;
         Ok(Self { ring: ArcSwap::from_pointee(ring), store, rotation, clock })
     }
 
@@ -122,13 +122,13 @@ impl Keys {
 
     /// Makes and removes keys as it is time to, and takes over what other instances made.
     pub(crate) async fn turn(&self) -> Result<(), KeyError> {
-        let ring = turn(&self.store, self.rotation, self.clock.now()).await?;
+        let ring = turn(&*self.store, self.rotation, self.clock.now()).await?;
         self.ring.store(Arc::new(ring));
         Ok(())
     }
 }
 
-async fn turn(store: &Store, rotation: Rotation, now: Timestamp) -> Result<KeyRing, KeyError> {
+async fn turn(store: &dyn Store, rotation: Rotation, now: Timestamp) -> Result<KeyRing, KeyError> {
     let stored = store.keys().await?;
     let plan = plan(&stored, rotation, now);
     if let Some(planned) = plan.next {

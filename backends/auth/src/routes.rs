@@ -23,7 +23,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// What every request may use.
 pub(crate) struct Auth {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) authentication: Authentication,
     pub(crate) mint: Mint,
     pub(crate) registry: Arc<Registry>,

@@ -50,7 +50,8 @@ impl std::fmt::Debug for Secret {
 
 /// The SHA-256 of a secret. It finds what belongs to the secret and does not lead back to it: a secret of 256 random
 /// bits needs no slow hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
 pub(crate) struct SecretHash(String);
 
 impl SecretHash {

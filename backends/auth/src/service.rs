@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::provider::discovery;
 use crate::routes::{self, Auth};
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 use crate::tokens::Mint;
 use crate::users::Users;
 
@@ -32,8 +32,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     if !settings.issuer.is_https() {
         tracing::warn!("the issuer is not https: fit for one machine, not for a network");
     }
-    let store = Store::open(&settings.database).await?;
-    let keys = Keys::open(store.clone(), settings.rotation, settings.clock.clone()).await?;
+    let store = store::open(&settings.database).await?;
+    let keys = Keys::open(Arc::clone(&store), settings.rotation, settings.clock.clone()).await?;
     let keys = Arc::new(keys);
     let address = settings.listen;
     let listener = TcpListener::bind(address)
@@ -49,7 +49,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         let serving = axum::serve(listener, app).with_graceful_shutdown(until_stopped);
         let served = tokio::select! {
             served = serving.into_future() => served,
-            never = keep_house(keys, store.clone(), clock, every) => match never {},
+            never = keep_house(keys, Arc::clone(&store), clock, every) => match never {},
         };
         store.close().await;
         served
@@ -57,7 +57,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     Ok(Running { address, stop, task })
 }
 
-fn auth(settings: Settings, store: &Store, keys: &Arc<Keys>) -> Result<Auth, StartError> {
+fn auth(settings: Settings, store: &Arc<dyn Store>, keys: &Arc<Keys>) -> Result<Auth, StartError> {
     let Settings {
         listen: _,
         database: _,
@@ -82,8 +82,8 @@ fn auth(settings: Settings, store: &Store, keys: &Arc<Keys>) -> Result<Auth, Sta
         clock: clock.clone(),
     };
     Ok(Auth {
-        authentication: Authentication::new(users, store.clone(), login_limit, clock.clone()),
-        store: store.clone(),
+        authentication: Authentication::new(users, Arc::clone(store), login_limit, clock.clone()),
+        store: Arc::clone(store),
         mint,
         registry,
         discovery: discovery::document(&issuer),
