@@ -1,6 +1,7 @@
 //! `loadtest`: what the gateway promises under load, counted over sockets at both ends.
 
 mod body;
+mod compare;
 mod connection;
 mod failure;
 mod idle;
@@ -29,12 +30,21 @@ use tokio::task::LocalSet;
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    task: Task,
+    chosen: Chosen,
     /// Print the report as JSON.
     #[arg(long, global = true)]
     json: bool,
 }
 
+#[derive(Subcommand)]
+enum Chosen {
+    /// The gateway beside nginx and others: the same work, figures as ratios to nginx.
+    Compare(compare::Settings),
+    #[command(flatten)]
+    Task(Task),
+}
+
+/// What runs on our runtime.
 #[derive(Subcommand)]
 enum Task {
     /// A scripted origin: /echo/…, /bytes/N, /delay/MS, /sink, /websocket, /ledger.
@@ -56,14 +66,28 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let Arguments { task, json } = Arguments::parse();
-    match run(task, json) {
+    let Arguments { chosen, json } = Arguments::parse();
+    let done = match chosen {
+        // Starts and pins processes, and waits for them: no runtime, and Ctrl-C ends all of them with us.
+        Chosen::Compare(settings) => compare(&settings, json),
+        Chosen::Task(task) => run(task, json),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             report::complain(&format!("{error:#}"));
             ExitCode::from(2)
         }
     }
+}
+
+fn compare(settings: &compare::Settings, json: bool) -> anyhow::Result<ExitCode> {
+    let output = match json {
+        true => compare::Output::Json,
+        false => compare::Output::Table,
+    };
+    compare::run(settings, output).map_err(anyhow::Error::msg)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One thread does all: no locks in the counting, and a core stays free for the gateway.

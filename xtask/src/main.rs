@@ -11,7 +11,7 @@ mod test;
 const HELP: &str = "\
 cargo xtask demo       set up what the build needs, build, and run the whole portal behind the gateway
 cargo xtask test       set up what the tests need, then format check, clippy, docs and all tests
-cargo xtask compare    the gateway beside nginx and HAProxy: the same work, ratios (compare --help)
+cargo xtask compare    the gateway beside nginx and others: the same work, ratios (compare --help)
 cargo xtask help       this
 
 What follows `demo` goes to the demo program: cargo xtask demo --help
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match run(std::env::args()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            complain(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -48,6 +48,6 @@ fn say(text: &str) {
 }
 
 #[expect(clippy::print_stderr, reason = "a program for the terminal")]
-fn complain(error: &str) {
-    eprintln!("error: {error}");
+fn complain(text: &str) {
+    eprintln!("{text}");
 }

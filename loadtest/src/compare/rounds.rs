@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::configs::Prepared;
-use super::options::Options;
 use super::process::{PROXY_CORE, Stage, Started, pause, pinned};
 use super::procfs;
 use super::proxies::Kind;
+use super::settings::Settings;
 use super::wrk;
 
 /// One proxy's figures in one round.
@@ -44,7 +44,7 @@ struct Runner<'a> {
 const LOG_FLUSH: Duration = Duration::from_millis(1_500);
 
 pub(super) fn measure(
-    options: &Options,
+    settings: &Settings,
     stage: &Stage,
     set: &[Prepared<'_>],
 ) -> Result<Vec<Measured>, String> {
@@ -53,15 +53,15 @@ pub(super) fn measure(
     let mut runners = set.iter().map(start).collect::<Result<Vec<_>, String>>()?;
     for runner in &mut runners {
         // Fills pools and caches, so that the first round is like the others.
-        let warm = wrk::run(&script, runner.prepared.port, options.connections, 1);
+        let warm = wrk::run(&script, runner.prepared.port, settings.connections, 1);
         runner.requests += named(runner.prepared, warm)?.requests;
     }
-    for round in 1..=options.rounds {
-        super::report::note(&format!("round {round} of {}", options.rounds));
+    for round in 1..=settings.rounds {
+        super::report::note(&format!("round {round} of {}", settings.rounds));
         // Another one begins each round: nobody always runs on the warmest or the most disturbed core.
         runners.rotate_left(1);
         for runner in &mut runners {
-            one_round(options, stage, &script, runner)?;
+            one_round(settings, stage, &script, runner)?;
         }
         count_logs(&mut runners)?;
     }
@@ -81,14 +81,14 @@ fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, String> {
 }
 
 fn one_round(
-    options: &Options,
+    settings: &Settings,
     stage: &Stage,
     script: &Path,
     runner: &mut Runner<'_>,
 ) -> Result<(), String> {
     let pid = runner.process.pid();
     let before = procfs::cpu_ticks(pid)?;
-    let counted = wrk::run(script, runner.prepared.port, options.connections, options.seconds);
+    let counted = wrk::run(script, runner.prepared.port, settings.connections, settings.seconds);
     let counted = named(runner.prepared, counted)?;
     let ticks = procfs::cpu_ticks(pid)? - before;
     let cpu_us = ticks as f64 * 1e6 / stage.ticks_per_second as f64;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::options::Measure;
+use super::settings::Measure;
 
 /// The core of the proxies; the origin and the load share the other one.
 pub(super) const PROXY_CORE: u32 = 0;
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
-        env::temp_dir().join(format!("xtask-process-{}-{name}", std::process::id()))
+        env::temp_dir().join(format!("compare-process-{}-{name}", std::process::id()))
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::configs::Prepared;
-use super::options::Options;
 use super::process::{PROXY_CORE, Started, find_program, pinned};
 use super::proxies::Kind;
+use super::settings::Settings;
 
 /// Two processes get different numbers of requests; start, warm-up and end cancel out in the difference.
 const FEW: usize = 500;
@@ -31,7 +31,7 @@ pub(super) struct Counted {
     pub(super) per_request: f64,
 }
 
-pub(super) fn measure(options: &Options, set: &[Prepared<'_>]) -> Result<Vec<Counted>, String> {
+pub(super) fn measure(settings: &Settings, set: &[Prepared<'_>]) -> Result<Vec<Counted>, String> {
     let mut all = Vec::new();
     for prepared in set {
         let name = prepared.kind().name();
@@ -42,7 +42,7 @@ pub(super) fn measure(options: &Options, set: &[Prepared<'_>]) -> Result<Vec<Cou
         let difference = difference.ok_or_else(|| format!("{name}: more for fewer requests"))?;
         let per_request = difference as f64 / (MANY - FEW) as f64;
         all.push(Counted { kind: prepared.kind(), per_request });
-        if let (Kind::Gateway, Some(file)) = (prepared.kind(), &options.profile) {
+        if let (Kind::Gateway, Some(file)) = (prepared.kind(), &settings.profile) {
             let text = profile(&few, &many, per_request)?;
             fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         }

@@ -3,15 +3,10 @@
 
 use super::configs::{Prepared, Scenario};
 use super::instructions::Counted;
-use super::options::Options;
 use super::proxies::Kind;
 use super::rounds::{Figures, Measured};
+use super::settings::Settings;
 use super::statistics::{median, median_ratio};
-
-/// A line of the result.
-pub(super) fn say(text: &str) {
-    println!("{text}");
-}
 
 /// A line about the work, kept out of the result.
 pub(super) fn note(text: &str) {
@@ -58,8 +53,8 @@ fn summary(column: &Column, one: &Measured, all: &[Measured]) -> (f64, Option<f6
     (median(&own).unwrap_or(f64::NAN), ratio)
 }
 
-pub(super) fn time_table(scenario: Scenario, options: &Options, all: &[Measured]) {
-    let Options { rounds, seconds, connections, .. } = options;
+pub(super) fn time_table(scenario: Scenario, settings: &Settings, all: &[Measured]) {
+    let Settings { rounds, seconds, connections, .. } = settings;
     println!(
         "scenario {}: medians of {rounds} rounds of {seconds} s, {connections} connections; in brackets: \
          median ratio to nginx",
@@ -87,18 +82,18 @@ fn logged(scenario: Scenario, one: &Measured) -> String {
     }
 }
 
-pub(super) fn time_json(scenario: Scenario, options: &Options, all: &[Measured]) {
-    println!("{}", time_document(scenario, options, all));
+pub(super) fn time_json(scenario: Scenario, settings: &Settings, all: &[Measured]) {
+    println!("{}", time_document(scenario, settings, all));
 }
 
-fn time_document(scenario: Scenario, options: &Options, all: &[Measured]) -> String {
+fn time_document(scenario: Scenario, settings: &Settings, all: &[Measured]) -> String {
     let proxies: Vec<String> = all.iter().map(|one| proxy_document(one, all)).collect();
     format!(
         r#"{{"scenario":"{}","rounds":{},"seconds":{},"connections":{},"proxies":{{{}}}}}"#,
         scenario.name(),
-        options.rounds,
-        options.seconds,
-        options.connections,
+        settings.rounds,
+        settings.seconds,
+        settings.connections,
         proxies.join(",")
     )
 }
@@ -164,7 +159,19 @@ pub(super) fn instructions_json(scenario: Scenario, all: &[Counted]) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn settings() -> Settings {
+        Line::parse_from(["compare"]).settings
+    }
 
     fn measured(kind: Kind, cpu: &[f64]) -> Measured {
         let rounds = cpu.iter().map(|&cpu_us_per_request| Figures {
@@ -183,7 +190,7 @@ mod tests {
             measured(Kind::Nginx, &[10.0, 20.0, 12.0]),
             measured(Kind::Gateway, &[11.0, 40.0, 12.0]),
         ];
-        let text = time_document(Scenario::Plain, &Options::default(), &all);
+        let text = time_document(Scenario::Plain, &settings(), &all);
         let gateway = r#""gateway":{"cpu_us_per_request":{"median":12.0000,"ratio":1.1000,"rounds":[11.0000,40.0000,12.0000]}"#;
         assert!(text.contains(gateway), "{text}");
         assert!(text.contains(r#""logged":null"#), "{text}");
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn without_nginx_there_is_no_ratio() {
         let all = [measured(Kind::Haproxy, &[10.0])];
-        let text = time_document(Scenario::Bare, &Options::default(), &all);
+        let text = time_document(Scenario::Bare, &settings(), &all);
         assert!(text.contains(r#""ratio":null"#), "{text}");
         assert_eq!(number(Some(f64::NAN)), "null");
     }
