@@ -15,6 +15,12 @@ const PERIOD: usize = 251;
 static CHUNK: LazyLock<Bytes> =
     LazyLock::new(|| (0..PERIOD * 261).map(|place| (place % PERIOD) as u8).collect());
 
+/// The next bytes of a pattern that began at its beginning and came in such chunks; all of `left` or some 64 KiB.
+pub(crate) fn pattern_chunk(left: u64) -> Bytes {
+    let length = usize::try_from(left).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));
+    CHUNK.slice(..length)
+}
+
 /// A body of known length.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -48,10 +54,9 @@ impl HttpBody for Body {
             Self::Text(text) => text.take(),
             Self::Pattern(0) => None,
             Self::Pattern(left) => {
-                let length =
-                    usize::try_from(*left).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));
-                *left -= length as u64;
-                Some(CHUNK.slice(..length))
+                let chunk = pattern_chunk(*left);
+                *left -= chunk.len() as u64;
+                Some(chunk)
             }
         };
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))

@@ -3,6 +3,7 @@
 mod body;
 mod compare;
 mod connection;
+mod digest;
 mod failure;
 mod idle;
 mod latency;

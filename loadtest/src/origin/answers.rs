@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::{Ledger, websocket};
 use crate::body::{Body, PatternCheck};
+use crate::connection::NONCE;
+use crate::digest::{self, HASH};
 
 /// Longest `/delay`: no client waits longer.
 const DELAY_MAX: Duration = Duration::from_secs(60);
@@ -19,18 +21,38 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     ledger: Ledger,
 ) -> Result<Response<Body>, Infallible> {
-    ledger.note_request(&request);
+    let nonce = ledger.note_request(&request);
+    let mut response = by_path(request, ledger).await;
+    if let Some(nonce) = nonce {
+        mark(&mut response, nonce);
+    }
+    Ok(response)
+}
+
+/// What the client's ledger compares: the nonce as it came, and the hash of the body we mean to send.
+fn mark(response: &mut Response<Body>, nonce: u64) {
+    let hash = match response.body() {
+        Body::Text(text) => Some(digest::hash(text.as_deref().unwrap_or_default())),
+        Body::Pattern(length) => digest::hash_of_pattern(*length),
+    };
+    response.headers_mut().insert(NONCE, nonce.into());
+    if let Some(hash) = hash.and_then(|hash| HeaderValue::from_bytes(&digest::text(hash)).ok()) {
+        response.headers_mut().insert(HASH, hash);
+    }
+}
+
+async fn by_path(request: Request<Incoming>, ledger: Ledger) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (first, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    Ok(match first {
+    match first {
         "bytes" => rest.parse().map_or_else(|_| wrong(), |count| reply(Body::Pattern(count))),
         "delay" => delay(rest).await,
         "sink" => sink(request).await,
         "websocket" => websocket::upgrade(request, ledger),
         "ledger" => report(request.method(), &ledger),
         _ => json_reply(&json!({ "method": request.method().as_str(), "path": path })),
-    })
+    }
 }
 
 async fn delay(milliseconds: &str) -> Response<Body> {
@@ -83,8 +105,8 @@ fn wrong() -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use crate::body::{Body, PatternCheck};
-    use crate::connection::{Connection, NONCE, fetch};
+    use super::*;
+    use crate::connection::{Connection, fetch};
     use crate::origin;
 
     #[tokio::test(flavor = "local")]
@@ -110,6 +132,24 @@ mod tests {
             let answer = connection.exchange(request).await.expect("answered");
             assert_eq!(answer.body, expected);
         }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn an_answer_to_a_nonce_has_it_and_the_hash_of_its_body() {
+        let origin = origin::start().await.expect("a free port");
+        let mut connection = Connection::open(origin).await.expect("open");
+        for path in ["/bytes/100000", "/bytes/0", "/echo"] {
+            let mut request = connection.request("GET", path, Body::empty()).expect("valid");
+            request.headers_mut().insert(NONCE, 17.into());
+            let response = connection.send(request).await.expect("answered");
+            let headers = response.headers().clone();
+            let body = response.into_body().collect().await.expect("whole").to_bytes();
+            assert_eq!(headers[NONCE], "17");
+            assert_eq!(headers[HASH].as_bytes(), digest::text(digest::hash(&body)), "{path}");
+        }
+        let request = connection.request("GET", "/echo", Body::empty()).expect("valid");
+        let response = connection.send(request).await.expect("answered");
+        assert!(!response.headers().contains_key(NONCE) && !response.headers().contains_key(HASH));
     }
 
     #[tokio::test(flavor = "local")]

@@ -27,12 +27,14 @@ impl Ledger {
         self.0.borrow_mut().add(nonce);
     }
 
-    fn note_request(&self, request: &Request<Incoming>) {
+    /// Counts the request's nonce, if it has one.
+    fn note_request(&self, request: &Request<Incoming>) -> Option<u64> {
         let nonce =
             request.headers().get(NONCE).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(nonce) = nonce {
             self.note(nonce);
         }
+        nonce
     }
 }
 
