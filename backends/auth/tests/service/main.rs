@@ -1,5 +1,6 @@
 //! The service as its clients see it, over real sockets, on SQLite and on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
+#![allow(clippy::print_stdout, reason = "the sums of the kills are worth seeing")]
 #![allow(
     clippy::cognitive_complexity,
     reason = "each assertion counts as a branch; a story has many"
@@ -22,12 +23,14 @@ macro_rules! scenarios {
 }
 
 mod browser;
+mod process;
 mod rig;
 mod users_stub;
 
 mod independent_client;
 mod keeping;
 mod keys;
+mod kill;
 mod logout;
 mod operation;
 mod password_login;

@@ -282,18 +282,25 @@ pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-pub(crate) async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Answer {
+pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    try_send(address, request).await.unwrap()
+}
+
+/// The same of a service that may be killed meanwhile; nothing if it breaks off.
+pub(crate) async fn try_send(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> Option<Answer> {
     request.headers_mut().insert(header::HOST, "portal.test".parse().unwrap());
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.ok()?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.unwrap();
-    let (head, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
+    let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+    let bytes = body.collect().await.ok()?.to_bytes();
     connection.abort();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: head.status, headers: head.headers, text }
+    Some(Answer { status: head.status, headers: head.headers, text })
 }
 
 /// A token's header and claims, unchecked.
