@@ -60,7 +60,8 @@ impl Accounts {
         }
         let hash = self.hasher.hash(password).await?;
         let change = Change::Keep(Account { user: user.clone(), hash });
-        match self.take(Write { change, from: None, correlation_id }).await? {
+        let write = Write { change, from: None, correlation_id, letter: None };
+        match self.take(write).await? {
             Outcome::Queued => Ok(user),
             Outcome::EmailTaken => Err(AccountsError::EmailTaken),
             // Two random ids do not meet.
@@ -84,8 +85,8 @@ impl Accounts {
             let Versioned { account, version } = self.find(user.id).await?;
             let hash = hash.clone().unwrap_or(account.hash);
             let change = Change::Keep(Account { user: user.clone(), hash });
-            let write =
-                Write { change, from: Some(version), correlation_id: correlation_id.clone() };
+            let correlation_id = correlation_id.clone();
+            let write = Write { change, from: Some(version), correlation_id, letter: None };
             match self.take(write).await? {
                 Outcome::Queued => return Ok(user),
                 Outcome::EmailTaken => return Err(AccountsError::EmailTaken),
@@ -104,7 +105,8 @@ impl Accounts {
         for _ in 0..ATTEMPTS_MAX {
             let from = Some(self.find(id).await?.version);
             let change = Change::Remove(id);
-            let write = Write { change, from, correlation_id: correlation_id.clone() };
+            let correlation_id = correlation_id.clone();
+            let write = Write { change, from, correlation_id, letter: None };
             match self.take(write).await? {
                 Outcome::Queued => return Ok(()),
                 // Who leaves takes no email.
@@ -178,7 +180,7 @@ impl Accounts {
         }
     }
 
-    async fn take(&self, write: Write) -> Result<Outcome, AccountsError> {
+    pub(crate) async fn take(&self, write: Write) -> Result<Outcome, AccountsError> {
         let intake = &self.worker.intake;
         let taken = match intake.take(write.clone()).await {
             Err(IntakeError::NotReady) => {
@@ -199,6 +201,8 @@ impl Accounts {
 pub(crate) enum AccountsError {
     #[error("no user has this id")]
     UnknownId,
+    #[error("no dead letter has this id")]
+    UnknownLetter,
     #[error("this email is taken")]
     EmailTaken,
     #[error("email or password is wrong")]

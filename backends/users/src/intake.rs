@@ -10,6 +10,7 @@
 //! | the index of emails is complete, whoever is in the cache | a taken email is refused without asking the database |
 //! | a job's sequence is greater than all before, also after the queue was lost | the database can tell what it has |
 //! | a write names the version it was made from | one that arrives late or twice changes nothing |
+//! | a dead letter is the last word on its user | a later write takes its place, so that none can be undone by it |
 
 mod memory;
 mod redis;
@@ -26,7 +27,7 @@ use crate::settings::{Configuration, Queue};
 use crate::user::{Account, Email, Name, User, UserId};
 
 /// Jobs and dead letters together: what clients can make grow while the database is away. Then writes get 503.
-const JOBS_MAX: usize = 10_000;
+pub(crate) const JOBS_MAX: usize = 10_000;
 /// How long a user stays in the cache whose last write is in the database.
 const CACHED_FOR: Duration = Duration::from_secs(3600);
 
@@ -47,12 +48,17 @@ pub(crate) trait Intake: Send + Sync {
     /// Drops jobs that are in the database.
     async fn settle(&self, jobs: &[(Sequence, UserId)]) -> Result<(), IntakeError>;
     /// Moves a job to the dead letters. What it said of its user no longer holds: `found` is what the database says.
+    /// If a later job of the user is in the queue, that one has the last word and this one is dropped.
     async fn bury(
         &self,
         job: &Job,
         reason: &str,
         found: Option<&Versioned>,
     ) -> Result<(), IntakeError>;
+    /// At most `count` dead letters, the latest first.
+    async fn letters(&self, count: usize) -> Result<Vec<Letter>, IntakeError>;
+    /// Drops a dead letter, and says whether there was one.
+    async fn discard(&self, letter: &LetterId) -> Result<bool, IntakeError>;
 
     /// Begins to fill the index of emails, if it is not complete and the queue is empty.
     async fn begin_index(&self, token: Uuid) -> Result<Begun, IntakeError>;
@@ -147,6 +153,8 @@ pub(crate) struct Write {
     pub(crate) from: Option<Sequence>,
     /// Of the request, for the log of the worker.
     pub(crate) correlation_id: String,
+    /// The dead letter that this takes out and tries again. If it is no longer there, the write is outdated.
+    pub(crate) letter: Option<LetterId>,
 }
 
 /// What became of a write.
@@ -190,6 +198,20 @@ pub(crate) struct Job {
     pub(crate) correlation_id: String,
     pub(crate) change: Result<Change, Unreadable>,
 }
+
+/// A job that the database refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) id: LetterId,
+    pub(crate) correlation_id: String,
+    /// What the database said.
+    pub(crate) reason: String,
+    pub(crate) change: Result<Change, Unreadable>,
+}
+
+/// What one dead letter is told apart by; each kind of queue has its own form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LetterId(pub(crate) String);
 
 /// A job that this program cannot read: written by another version, or by hand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -317,7 +339,55 @@ pub enum IntakeError {
 
 #[cfg(test)]
 mod tests {
+    use servers::Redis;
+
     use super::*;
+
+    /// An empty one whose index of emails is complete.
+    async fn ready(intake: impl Intake) -> impl Intake {
+        let token = Uuid::new_v4();
+        assert_eq!(intake.begin_index(token).await.unwrap(), Begun::Empty);
+        intake.finish_index(token, Sequence(0)).await.unwrap();
+        intake
+    }
+
+    async fn a_refused_job_is_dropped_if_a_later_one_waits(intake: impl Intake) {
+        let intake = ready(intake).await;
+        let id = Uuid::new_v4().to_string().parse().unwrap();
+        let mut from = None;
+        for name in ["first", "last"] {
+            let email = format!("{name}@example.org");
+            let account = account(id, name.to_owned(), email, "hash".to_owned()).unwrap();
+            let change = Change::Keep(account);
+            let write = Write { change, from, correlation_id: String::new(), letter: None };
+            assert_eq!(intake.take(write).await.unwrap(), Outcome::Queued);
+            let Recalled::Known(found) = intake.recall(id).await.unwrap() else { panic!() };
+            from = Some(found.version);
+        }
+        for (job, letters) in intake.jobs(100).await.unwrap().iter().zip([0, 1]) {
+            intake.bury(job, "refused", None).await.unwrap();
+            intake.bury(job, "refused again, by another worker", None).await.unwrap();
+            assert_eq!(intake.letters(100).await.unwrap().len(), letters);
+        }
+        let letters = intake.letters(100).await.unwrap();
+        let Ok(Change::Keep(account)) = &letters[0].change else { panic!("{letters:?}") };
+        assert_eq!((account.user.name.as_str(), letters[0].reason.as_str()), ("last", "refused"));
+        intake.close().await;
+    }
+
+    #[tokio::test]
+    async fn in_memory_a_refused_job_is_dropped_if_a_later_one_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let intake = memory::MemoryIntake::open(&folder.path().join("queue.sqlite")).await;
+        a_refused_job_is_dropped_if_a_later_one_waits(intake.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn in_redis_a_refused_job_is_dropped_if_a_later_one_waits() {
+        let redis = Redis::start().await.unwrap();
+        let intake = redis::RedisIntake::open(&redis.url()).await.unwrap();
+        a_refused_job_is_dropped_if_a_later_one_waits(intake).await;
+    }
 
     #[test]
     fn a_sequence_is_the_id_of_a_stream_entry() {

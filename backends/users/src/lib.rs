@@ -8,6 +8,9 @@
 //! | `PUT /user/{id}` with `{name, email}`, and `password` to change it | 200, `{id, name, email}` |
 //! | `DELETE /user/{id}` | 204 |
 //! | `POST /user/verify` with `{email, password}` | 200, `{id, name, email}`, or 401; for the service that issues tokens |
+//! | `GET /dead-letters?count=20` | 200, `{dead_letters: [{id, write, user_id, user, reason, correlation_id}]}`, the latest first |
+//! | `POST /dead-letters/retry` | 200, `{retried, kept}`: all of them go back into the queue |
+//! | `DELETE /dead-letters/{id}` | 204: given up for good |
 //! | `GET /health` | 200 or 503, with the state and latency of each component |
 //! | `GET /metrics`, `GET /openapi.json` | for Prometheus, for readers |
 //! | gRPC `user_data.GetUserData/GetUser` | the user, or `NOT_FOUND` |
@@ -21,8 +24,11 @@
 //! never lost: `intake` says why.
 //!
 //! A job that the database refuses, which only a change of its schema by hand can bring about, goes to the dead letters
-//! and blocks nobody; the user is then what the database says. `users_dead_letters` in the metrics counts them,
-//! `XRANGE {users}:dead - +` in Redis or `SELECT * FROM dead_letters` in the queue's file shows them with the reason.
+//! and blocks nobody; the user is then what the database says. Look at `users_dead_letters` in the metrics: more than 0
+//! means that answered writes wait for you. `/dead-letters` tells the reason; mend the database, then retry. A retried
+//! write is a new one to what its user is now; a later write to the same user takes a dead letter's place, so a retry
+//! undoes nothing. What stays dead (`kept`) has an email that is somebody else's by now, or is unreadable; give it up
+//! with DELETE. Dead letters, as `/user/verify` and `/metrics`, are not for the outside: let no gateway route there.
 
 mod settings;
 
@@ -41,6 +47,8 @@ mod user;
 mod password;
 
 mod accounts;
+
+mod dead_letters;
 
 mod intake;
 

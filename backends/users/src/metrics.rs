@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     cache_reads: IntCounterVec,
     jobs_applied: IntCounter,
     jobs_buried: IntCounter,
+    letters_retried: IntCounter,
     queue_jobs: IntGauge,
     dead_letters: IntGauge,
 }
@@ -54,7 +55,11 @@ impl Metrics {
             )?,
             jobs_buried: IntCounter::new(
                 "users_jobs_buried_total",
-                "Jobs this instance moved to the dead letters",
+                "Jobs that the database refused this instance",
+            )?,
+            letters_retried: IntCounter::new(
+                "users_dead_letters_retried_total",
+                "Dead letters this instance put back into the queue",
             )?,
             queue_jobs: IntGauge::new(
                 "users_queue_jobs",
@@ -71,12 +76,14 @@ impl Metrics {
 
     fn register(&self) -> Result<(), prometheus::Error> {
         let Self { registry, requests, request_seconds, cache_reads, .. } = self;
-        let Self { jobs_applied, jobs_buried, queue_jobs, dead_letters, .. } = self;
+        let Self { jobs_applied, jobs_buried, letters_retried, queue_jobs, dead_letters, .. } =
+            self;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_seconds.clone()))?;
         registry.register(Box::new(cache_reads.clone()))?;
         registry.register(Box::new(jobs_applied.clone()))?;
         registry.register(Box::new(jobs_buried.clone()))?;
+        registry.register(Box::new(letters_retried.clone()))?;
         registry.register(Box::new(queue_jobs.clone()))?;
         registry.register(Box::new(dead_letters.clone()))
     }
@@ -101,6 +108,10 @@ impl Metrics {
 
     pub(crate) fn job_buried(&self) {
         self.jobs_buried.inc();
+    }
+
+    pub(crate) fn letters_retried(&self, count: u64) {
+        self.letters_retried.inc_by(count);
     }
 
     pub(crate) fn set_backlog(&self, backlog: Backlog) {

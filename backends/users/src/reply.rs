@@ -64,7 +64,7 @@ impl Failure {
 
 fn status_of(error: &AccountsError) -> StatusCode {
     match error {
-        AccountsError::UnknownId => StatusCode::NOT_FOUND,
+        AccountsError::UnknownId | AccountsError::UnknownLetter => StatusCode::NOT_FOUND,
         AccountsError::EmailTaken => StatusCode::CONFLICT,
         AccountsError::WrongCredentials => StatusCode::UNAUTHORIZED,
         AccountsError::Contended

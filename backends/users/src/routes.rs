@@ -8,13 +8,15 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router, middleware};
-use serde::Deserialize;
-use utoipa::{IntoParams, OpenApi};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::accounts::{Accounts, AccountsError};
+use crate::dead_letters::{DeadLetter, Retried};
 use crate::health::Health;
+use crate::intake::LetterId;
 use crate::reply::{Failure, Refusal};
 use crate::request_log::{self, CorrelationId};
 use crate::user::{Credentials, Draft, FieldError, User, UserId};
@@ -33,6 +35,9 @@ pub(crate) fn app(accounts: Arc<Accounts>) -> Router {
         .route("/user", post(create))
         .route("/user/verify", post(verify))
         .route("/user/{id}", get(read).put(update).delete(remove))
+        .route("/dead-letters", get(dead_letters))
+        .route("/dead-letters/retry", post(retry))
+        .route("/dead-letters/{id}", delete(discard))
         .route("/health", get(health))
         .route("/metrics", get(metrics_text))
         .route("/openapi.json", get(async || Json(Description::openapi())))
@@ -49,7 +54,19 @@ pub(crate) fn app(accounts: Arc<Accounts>) -> Router {
         title = "users",
         description = "Registration data of the portal. A password goes in and never comes out."
     ),
-    paths(list, create, verify, read, update, remove, health, metrics_text)
+    paths(
+        list,
+        create,
+        verify,
+        read,
+        update,
+        remove,
+        dead_letters,
+        retry,
+        discard,
+        health,
+        metrics_text
+    )
 )]
 struct Description;
 
@@ -179,6 +196,69 @@ async fn remove(
 fn known_form(id: Result<Path<String>, PathRejection>) -> Result<UserId, Failure> {
     let Path(id) = id?;
     Ok(id.parse().map_err(|_| AccountsError::UnknownId)?)
+}
+
+/// Answered writes that the database refused.
+#[derive(Serialize, ToSchema)]
+struct DeadLetters {
+    dead_letters: Vec<DeadLetter>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeadQuery {
+    /// Dead letters to answer with, at most.
+    #[serde(default = "twenty")]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    count: u32,
+}
+
+/// As recommendation has it.
+fn twenty() -> u32 {
+    20
+}
+
+/// What the database refused, the latest first; not for the outside.
+#[utoipa::path(get, path = "/dead-letters", params(DeadQuery), responses(
+    (status = 200, body = DeadLetters),
+    (status = 400, description = "count is not within its bounds", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
+async fn dead_letters(
+    State(accounts): Shared,
+    query: Result<Query<DeadQuery>, QueryRejection>,
+) -> Result<Json<DeadLetters>, Failure> {
+    let Query(DeadQuery { count }) = query?;
+    if !(1..=PAGE_USERS_MAX).contains(&count) {
+        return Err(FieldError::PageSize { max: PAGE_USERS_MAX }.into());
+    }
+    Ok(Json(DeadLetters { dead_letters: accounts.dead_letters(count as usize).await? }))
+}
+
+/// Put all dead letters back into the queue; not for the outside.
+#[utoipa::path(post, path = "/dead-letters/retry", responses(
+    (status = 200, body = Retried),
+    (status = 503, description = "try again", body = Refusal),
+))]
+async fn retry(State(accounts): Shared) -> Result<Json<Retried>, Failure> {
+    Ok(Json(accounts.retry().await?))
+}
+
+/// Give a dead letter up for good; not for the outside.
+#[utoipa::path(delete, path = "/dead-letters/{id}", params(("id" = String, Path)), responses(
+    (status = 204, description = "gone"),
+    (status = 400, description = "the id is not UTF-8", body = Refusal),
+    (status = 404, description = "no dead letter has this id", body = Refusal),
+    (status = 503, description = "try again", body = Refusal),
+))]
+async fn discard(
+    State(accounts): Shared,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Failure> {
+    let Path(id) = id?;
+    accounts.discard(&LetterId(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// State and latency of each component.

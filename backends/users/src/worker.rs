@@ -121,7 +121,7 @@ impl Worker {
             Ok(change) => self.database.find(change.user_id()).await?,
             Err(_) => None,
         };
-        tracing::error!(correlation_id, reason, "job goes to the dead letters");
+        tracing::error!(correlation_id, reason, "the database refuses a job for good");
         self.metrics.job_buried();
         Ok(self.intake.bury(job, reason, found.as_ref()).await?)
     }

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use crate::database::Registered;
 use crate::intake::memory::cache::{Cache, Forgotten};
 use crate::intake::{
-    Backlog, Begun, Change, Intake, IntakeError, JOBS_MAX, Job, Lease, Outcome, Recalled, Sequence,
-    StoredJob, Versioned, Write,
+    Backlog, Begun, Change, Intake, IntakeError, JOBS_MAX, Job, Lease, Letter, LetterId, Outcome,
+    Recalled, Sequence, StoredJob, Versioned, Write,
 };
 use crate::user::{Email, UserId};
 
@@ -130,7 +130,7 @@ impl Shared {
             return Ok(Outcome::Outdated);
         }
         let mut transaction = connection.begin().await?;
-        if backlog(&mut transaction).await?.is_full() {
+        if write.letter.is_none() && backlog(&mut transaction).await?.is_full() {
             return Err(IntakeError::Full);
         }
         if let Change::Keep(account) = &write.change
@@ -138,6 +138,11 @@ impl Shared {
             && owner != id.to_string()
         {
             return Ok(Outcome::EmailTaken);
+        }
+        // Tried again or replaced by this write: in both cases it has nothing more to say.
+        let letter = drop_letter_of(&mut transaction, id).await?;
+        if write.letter.is_some() && write.letter != letter {
+            return Ok(Outcome::Outdated);
         }
         if let Some(known) = known {
             release(&mut transaction, &known.account.user.email, id).await?;
@@ -203,11 +208,7 @@ impl Intake for MemoryIntake {
     ) -> Result<(), IntakeError> {
         let mut connection = self.connection().await?;
         let mut transaction = connection.begin().await?;
-        sqlx::query("INSERT INTO dead_letters SELECT *, ? FROM jobs WHERE sequence = ?")
-            .bind(reason)
-            .bind(job.sequence.0)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(BURY).bind(reason).bind(job.sequence.0).execute(&mut *transaction).await?;
         drop_job(&mut transaction, job.sequence).await?;
         if let Ok(change) = &job.change {
             let id = change.user_id();
@@ -222,6 +223,25 @@ impl Intake for MemoryIntake {
             }
         }
         Ok(transaction.commit().await?)
+    }
+
+    async fn letters(&self, count: usize) -> Result<Vec<Letter>, IntakeError> {
+        let rows: Vec<LetterRow> =
+            sqlx::query_as("SELECT * FROM dead_letters ORDER BY sequence DESC LIMIT ?")
+                .bind(i64::try_from(count).unwrap_or(i64::MAX))
+                .fetch_all(&mut *self.connection().await?)
+                .await?;
+        Ok(rows.into_iter().map(Letter::from).collect())
+    }
+
+    async fn discard(&self, letter: &LetterId) -> Result<bool, IntakeError> {
+        let LetterId(id) = letter;
+        let Ok(sequence) = id.parse::<i64>() else { return Ok(false) };
+        let done = sqlx::query("DELETE FROM dead_letters WHERE sequence = ?")
+            .bind(sequence)
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     async fn begin_index(&self, _token: Uuid) -> Result<Begun, IntakeError> {
@@ -300,6 +320,24 @@ async fn enqueue(connection: &mut SqliteConnection, write: &Write) -> sqlx::Resu
     Ok(Sequence(sequence))
 }
 
+/// Unless a later job of the user is in the queue.
+const BURY: &str = "INSERT INTO dead_letters SELECT *, ? FROM jobs AS refused WHERE sequence = ? \
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE user_id = refused.user_id AND user_id <> '' \
+    AND sequence > refused.sequence)";
+
+/// The dead letter of a user, if there was one.
+async fn drop_letter_of(
+    connection: &mut SqliteConnection,
+    id: UserId,
+) -> sqlx::Result<Option<LetterId>> {
+    let sequence: Option<i64> =
+        sqlx::query_scalar("DELETE FROM dead_letters WHERE user_id = ? RETURNING sequence")
+            .bind(id.to_string())
+            .fetch_optional(connection)
+            .await?;
+    Ok(sequence.map(|it| LetterId(it.to_string())))
+}
+
 async fn drop_job(connection: &mut SqliteConnection, sequence: Sequence) -> sqlx::Result<()> {
     let statement = sqlx::query("DELETE FROM jobs WHERE sequence = ?").bind(sequence.0);
     statement.execute(connection).await?;
@@ -322,6 +360,21 @@ impl From<JobRow> for Job {
         let JobRow { sequence, kind, user_id, name, email, password_hash, correlation_id } = row;
         let change = StoredJob { kind, user_id, name, email, password_hash }.try_into();
         Self { sequence: Sequence(sequence), correlation_id, change }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct LetterRow {
+    #[sqlx(flatten)]
+    job: JobRow,
+    reason: String,
+}
+
+impl From<LetterRow> for Letter {
+    fn from(row: LetterRow) -> Self {
+        let LetterRow { job, reason } = row;
+        let Job { sequence, correlation_id, change } = job.into();
+        Self { id: LetterId(sequence.0.to_string()), correlation_id, reason, change }
     }
 }
 
@@ -383,7 +436,8 @@ mod tests {
         let email = "ann@example.org".to_owned();
         let ann = account(id, "ann".to_owned(), email, "hash".to_owned()).unwrap();
         let change = Change::Keep(ann.clone());
-        let write = Write { change, from: None, correlation_id: "abc-123".to_owned() };
+        let correlation_id = "abc-123".to_owned();
+        let write = Write { change, from: None, correlation_id, letter: None };
         assert_eq!(intake.take(write.clone()).await.unwrap(), Outcome::Queued);
         assert_eq!(intake.take(write).await.unwrap(), Outcome::Outdated, "a second time");
         intake.close().await;
@@ -397,6 +451,7 @@ mod tests {
             change: Change::Remove(id),
             from: Some(found.version),
             correlation_id: String::new(),
+            letter: None,
         };
         assert_eq!(intake.take(leave).await.unwrap(), Outcome::Queued);
         let jobs = intake.jobs(100).await.unwrap();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `{users}:queue` | a stream of jobs; a job leaves it when the database has it |
 //! | `{users}:dead` | a stream of jobs the database refused |
+//! | `{users}:letters` | a hash: the entry of `dead` that has the last word on each user |
 //! | `{users}:user:ID` | a hash: the user, `version`, `job` while one is in the queue, or `gone` |
 //! | `{users}:emails` | a hash of all emails: whose each is; about 100 bytes a user |
 //! | `{users}:ready` | is there once `emails` is complete |
@@ -12,6 +13,7 @@
 //! Answered writes are as safe as Redis is: `appendonly yes`, `appendfsync always`, `maxmemory-policy noeviction`.
 //! What Redis says of these three is in the log at the start when it is something else.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,13 +25,14 @@ use uuid::Uuid;
 
 use crate::database::Registered;
 use crate::intake::{
-    Backlog, Begun, CACHED_FOR, Change, Intake, IntakeError, JOBS_MAX, Job, Lease, Outcome,
-    Recalled, Sequence, StoredJob, Unreadable, Versioned, Write, account,
+    Backlog, Begun, CACHED_FOR, Change, Intake, IntakeError, JOBS_MAX, Job, Lease, Letter,
+    LetterId, Outcome, Recalled, Sequence, StoredJob, Unreadable, Versioned, Write, account,
 };
 use crate::user::{Email, UserId};
 
 const QUEUE: &str = "{users}:queue";
 const DEAD: &str = "{users}:dead";
+const LETTERS: &str = "{users}:letters";
 const EMAILS: &str = "{users}:emails";
 const READY: &str = "{users}:ready";
 const INDEXING: &str = "{users}:indexing";
@@ -63,6 +66,7 @@ pub(super) struct RedisIntake {
     owner: Script,
     settle: Script,
     bury: Script,
+    discard: Script,
     begin_index: Script,
     extend_index: Script,
     finish_index: Script,
@@ -92,6 +96,7 @@ impl RedisIntake {
             owner: Script::from_lua(include_str!("redis/owner.lua")),
             settle: Script::from_lua(include_str!("redis/settle.lua")),
             bury: Script::from_lua(include_str!("redis/bury.lua")),
+            discard: Script::from_lua(include_str!("redis/discard.lua")),
             begin_index: Script::from_lua(include_str!("redis/begin_index.lua")),
             extend_index: Script::from_lua(include_str!("redis/extend_index.lua")),
             finish_index: Script::from_lua(include_str!("redis/finish_index.lua")),
@@ -135,7 +140,7 @@ fn unexpected(answer: &str) -> IntakeError {
 #[async_trait]
 impl Intake for RedisIntake {
     async fn take(&self, write: Write) -> Result<Outcome, IntakeError> {
-        let Write { change, from, correlation_id } = write;
+        let Write { change, from, correlation_id, letter } = write;
         let email_key = match &change {
             Change::Keep(account) => account.user.email.key(),
             Change::Remove(_) => String::new(),
@@ -143,7 +148,8 @@ impl Intake for RedisIntake {
         let id = change.user_id();
         let StoredJob { kind, user_id, name, email, password_hash } = (&change).into();
         let from = from.map(Sequence::to_stream_id).unwrap_or_default();
-        let keys = [READY, QUEUE, DEAD, EMAILS].map(str::to_owned).into_iter();
+        let letter = letter.map(|LetterId(id)| id).unwrap_or_default();
+        let keys = [READY, QUEUE, DEAD, LETTERS, EMAILS].map(str::to_owned).into_iter();
         let keys = keys.chain([user_key(id), lease_key(id)]).collect();
         let args = vec![
             JOBS_MAX.to_string(),
@@ -155,6 +161,7 @@ impl Intake for RedisIntake {
             email_key,
             password_hash,
             correlation_id,
+            letter,
         ];
         let taken: String = self.run(&self.take, keys, args).await?;
         match taken.as_str() {
@@ -237,7 +244,8 @@ impl Intake for RedisIntake {
     ) -> Result<(), IntakeError> {
         let id = job.change.as_ref().ok().map(Change::user_id);
         let user = id.map(user_key).unwrap_or_else(|| "{users}:user:".to_owned());
-        let keys = vec![QUEUE.to_owned(), DEAD.to_owned(), EMAILS.to_owned(), user];
+        let keys = [QUEUE, DEAD, LETTERS, EMAILS].map(str::to_owned).into_iter();
+        let keys = keys.chain([user]).collect();
         let args = vec![
             job.sequence.to_stream_id(),
             reason.to_owned(),
@@ -245,6 +253,23 @@ impl Intake for RedisIntake {
             found.map(|it| it.account.user.email.key()).unwrap_or_default(),
         ];
         self.run(&self.bury, keys, args).await
+    }
+
+    async fn letters(&self, count: usize) -> Result<Vec<Letter>, IntakeError> {
+        let entries: Vec<(String, Vec<String>)> =
+            self.client.xrevrange(DEAD, "+", "-", Some(count as u64)).await?;
+        Ok(entries.into_iter().map(letter).collect())
+    }
+
+    async fn discard(&self, letter: &LetterId) -> Result<bool, IntakeError> {
+        let LetterId(id) = letter;
+        // Redis takes what is no id of an entry for an error.
+        if Sequence::from_stream_id(id).is_none() {
+            return Ok(false);
+        }
+        let keys = vec![DEAD.to_owned(), LETTERS.to_owned()];
+        let discarded: i64 = self.run(&self.discard, keys, vec![id.clone()]).await?;
+        Ok(discarded == 1)
     }
 
     async fn begin_index(&self, token: Uuid) -> Result<Begun, IntakeError> {
@@ -298,20 +323,30 @@ fn still_ours(answer: i64) -> Result<(), IntakeError> {
 
 fn job(id: &str, fields: Vec<String>) -> Result<Job, IntakeError> {
     let sequence = Sequence::from_stream_id(id).ok_or_else(|| unexpected(id))?;
-    let mut values: std::collections::HashMap<String, String> = pairs(fields).collect();
+    let mut values: Values = pairs(fields).collect();
     let correlation_id = values.remove("correlation_id").unwrap_or_default();
+    Ok(Job { sequence, correlation_id, change: change(values) })
+}
+
+fn letter((id, fields): (String, Vec<String>)) -> Letter {
+    let mut values: Values = pairs(fields).collect();
+    let correlation_id = values.remove("correlation_id").unwrap_or_default();
+    let reason = values.remove("reason").unwrap_or_default();
+    Letter { id: LetterId(id), correlation_id, reason, change: change(values) }
+}
+
+type Values = HashMap<String, String>;
+
+fn change(mut values: Values) -> Result<Change, Unreadable> {
     let mut value = |field: &str| values.remove(field).ok_or(Unreadable);
-    let change = (|| {
-        let stored = StoredJob {
-            kind: value("kind")?,
-            user_id: value("user_id")?,
-            name: value("name")?,
-            email: value("email")?,
-            password_hash: value("password_hash")?,
-        };
-        stored.try_into()
-    })();
-    Ok(Job { sequence, correlation_id, change })
+    let stored = StoredJob {
+        kind: value("kind")?,
+        user_id: value("user_id")?,
+        name: value("name")?,
+        email: value("email")?,
+        password_hash: value("password_hash")?,
+    };
+    stored.try_into()
 }
 
 /// Names and values in turn.
@@ -340,7 +375,8 @@ mod tests {
     }
 
     fn keep(account: &Account, from: Option<Sequence>) -> Write {
-        Write { change: Change::Keep(account.clone()), from, correlation_id: String::new() }
+        let change = Change::Keep(account.clone());
+        Write { change, from, correlation_id: String::new(), letter: None }
     }
 
     /// Lets the cache forget a user as time does.
@@ -406,7 +442,8 @@ mod tests {
         let id = Uuid::new_v4().to_string().parse().unwrap();
         intake.take(keep(&ann("ann", id), None)).await.unwrap();
         let from = known(&intake, id).await.map(|it| it.version);
-        let leave = Write { change: Change::Remove(id), from, correlation_id: String::new() };
+        let change = Change::Remove(id);
+        let leave = Write { change, from, correlation_id: String::new(), letter: None };
         assert_eq!(intake.take(leave).await.unwrap(), Outcome::Queued);
         let jobs = intake.jobs(100).await.unwrap();
         for (job, left) in jobs.iter().zip([1, 0]) {

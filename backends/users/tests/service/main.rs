@@ -4,6 +4,7 @@
 
 mod rig;
 
+mod dead_letters;
 mod endpoints;
 mod keeping;
 mod queueing;

@@ -22,7 +22,7 @@ on_both_kinds_of_stores!(
 );
 
 /// Asks again until the answer is yes.
-async fn eventually(question: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(question: impl AsyncFn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !question().await {
         assert!(Instant::now() < until, "still not so");
@@ -109,12 +109,15 @@ async fn tell_file(stores: &Stores, statement: &str) {
 async fn a_full_queue_refuses_writes_and_reads_go_on(stores: Stores) {
     let service = Service::start(stores).await;
     let ann = service.create("ann").await;
+    service.refuse("poison").await;
+    service.create("poison").await;
+    eventually(async || service.metric("users_dead_letters").await == 1).await;
     let stores = service.stop().await;
     if stores.queue.starts_with("redis://") {
-        let fill = "for _ = 1, 10000 do redis.call('XADD', '{users}:dead', '*', 'kind', 'x') end";
+        let fill = "for _ = 1, 9999 do redis.call('XADD', '{users}:dead', '*', 'kind', 'x') end";
         tell_redis(&stores.queue, &["EVAL", fill, "0"]).await;
     } else {
-        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) \
              INSERT INTO dead_letters SELECT i, 'x', '', '', '', '', '', '' FROM n";
         tell_file(&stores, fill).await;
     }
@@ -127,6 +130,8 @@ async fn a_full_queue_refuses_writes_and_reads_go_on(stores: Stores) {
     assert_eq!(service.send("DELETE", &path_of(&ann), ()).await.status, 503);
     assert_eq!(service.send("GET", "/users", ()).await.json(), json!([ann]));
     assert_eq!(service.metric("users_dead_letters").await, 10_000);
+    let retried = service.send("POST", "/dead-letters/retry", ()).await;
+    assert_eq!(retried.json(), json!({ "retried": 1, "kept": 9_999 }), "this makes room");
 }
 
 async fn many_may_change_one_user_at_once(stores: Stores) {
@@ -154,13 +159,7 @@ async fn a_job_that_the_database_refuses_is_set_aside_and_blocks_nobody(stores: 
     let service = Service::start(stores).await;
     let ann = service.create("ann").await;
     service.send("GET", "/users", ()).await;
-    let refuse = if service.stores.database.starts_with("sqlite:") {
-        "CREATE TRIGGER poison BEFORE INSERT ON users WHEN new.name = 'poison' \
-         BEGIN SELECT RAISE(ABORT, 'poison'); END"
-    } else {
-        "ALTER TABLE users ADD CONSTRAINT poison CHECK (name <> 'poison')"
-    };
-    service.stores.execute(refuse).await;
+    service.refuse("poison").await;
 
     let poison = service.create("poison").await;
     let change = json!({ "name": "poison", "email": "other@example.org" });
@@ -181,13 +180,18 @@ async fn a_job_that_the_database_refuses_is_set_aside_and_blocks_nobody(stores: 
     eventually(async || service.metric("users_queue_jobs").await == 0).await;
 }
 
-async fn a_job_that_nobody_can_read_is_set_aside_and_blocks_nobody(stores: Stores) {
-    let stores = Service::start(stores).await.stop().await;
+/// Puts a job into the queue that nobody can read.
+pub(crate) async fn leave_a_riddle(stores: &Stores) {
     if stores.queue.starts_with("redis://") {
         tell_redis(&stores.queue, &["XADD", "{users}:queue", "*", "kind", "riddle"]).await;
     } else {
-        tell_file(&stores, "INSERT INTO jobs VALUES (7, 'riddle', '', '', '', '', '')").await;
+        tell_file(stores, "INSERT INTO jobs VALUES (7, 'riddle', '', '', '', '', '')").await;
     }
+}
+
+async fn a_job_that_nobody_can_read_is_set_aside_and_blocks_nobody(stores: Stores) {
+    let stores = Service::start(stores).await.stop().await;
+    leave_a_riddle(&stores).await;
     let service = Service::start(stores).await;
     let ann = service.create("ann").await;
     assert_eq!(service.send("GET", "/users", ()).await.json(), json!([ann]));
@@ -249,12 +253,15 @@ async fn the_openapi_document_names_every_endpoint(stores: Stores) {
         "get /user/{id}",
         "put /user/{id}",
         "delete /user/{id}",
+        "get /dead-letters",
+        "post /dead-letters/retry",
+        "delete /dead-letters/{id}",
         "get /health",
         "get /metrics",
     ] {
         assert!(named.contains(&endpoint.to_owned()), "{endpoint} is not in {named:?}");
     }
-    assert_eq!(named.len(), 8, "{named:?}");
+    assert_eq!(named.len(), 11, "{named:?}");
 }
 
 #[tokio::test]
