@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::intake::LetterId;
 use crate::reply::{Failure, Refusal};
 use crate::request_log::{self, CorrelationId};
-use crate::user::{Credentials, Draft, FieldError, User, UserId};
+use crate::user::{ChangedUser, Credentials, FieldError, NewUser, User, UserId};
 
 /// The longest legal user is under 2 KB, also with every character escaped.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -76,7 +76,7 @@ struct Description;
 struct PageQuery {
     /// Users to pass over.
     #[serde(default)]
-    #[param(default = 0)]
+    #[param(value_type = u64, default = 0, maximum = 4_294_967_295_u32)]
     start: u32,
     /// Users to answer with, at most.
     #[serde(default = "ten")]
@@ -107,9 +107,10 @@ async fn list(
 }
 
 /// Register a user.
-#[utoipa::path(post, path = "/user", request_body = Draft, responses(
+#[utoipa::path(post, path = "/user", request_body = NewUser, responses(
     (status = 201, body = User),
     (status = 400, description = "no JSON, or a field is not what it has to be", body = Refusal),
+    (status = 408, description = "the body did not arrive within 30 s", body = Refusal),
     (status = 409, description = "the email is taken", body = Refusal),
     (status = 413, description = "the body is too long", body = Refusal),
     (status = 415, description = "the body is not application/json", body = Refusal),
@@ -118,10 +119,10 @@ async fn list(
 async fn create(
     State(accounts): Shared,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
-    draft: Result<Json<Draft>, JsonRejection>,
+    user: Result<Json<NewUser>, JsonRejection>,
 ) -> Result<(StatusCode, Json<User>), Failure> {
-    let Json(draft) = draft?;
-    let (user, password) = draft.into_new_user()?;
+    let Json(user) = user?;
+    let (user, password) = user.checked()?;
     let user = accounts.create(user, password, correlation_id).await?;
     Ok((StatusCode::CREATED, Json(user)))
 }
@@ -131,6 +132,9 @@ async fn create(
     (status = 200, body = User),
     (status = 400, description = "no JSON, or a field is missing", body = Refusal),
     (status = 401, description = "email or password is wrong, and which is not said", body = Refusal),
+    (status = 408, description = "the body did not arrive within 30 s", body = Refusal),
+    (status = 413, description = "the body is too long", body = Refusal),
+    (status = 415, description = "the body is not application/json", body = Refusal),
     (status = 503, description = "try again", body = Refusal),
 ))]
 async fn verify(
@@ -144,6 +148,7 @@ async fn verify(
 /// One user.
 #[utoipa::path(get, path = "/user/{id}", params(("id" = String, Path, format = "uuid")), responses(
     (status = 200, body = User),
+    (status = 400, description = "the id is not UTF-8", body = Refusal),
     (status = 404, description = "no user has this id", body = Refusal),
     (status = 503, description = "try again", body = Refusal),
 ))]
@@ -156,10 +161,11 @@ async fn read(
 
 /// Change a user; without a password it stays.
 #[utoipa::path(put, path = "/user/{id}", params(("id" = String, Path, format = "uuid")),
-    request_body = Draft, responses(
+    request_body = ChangedUser, responses(
     (status = 200, body = User),
     (status = 400, description = "no JSON, or a field is not what it has to be", body = Refusal),
     (status = 404, description = "no user has this id", body = Refusal),
+    (status = 408, description = "the body did not arrive within 30 s", body = Refusal),
     (status = 409, description = "the email is taken", body = Refusal),
     (status = 413, description = "the body is too long", body = Refusal),
     (status = 415, description = "the body is not application/json", body = Refusal),
@@ -169,17 +175,18 @@ async fn update(
     State(accounts): Shared,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     id: Result<Path<String>, PathRejection>,
-    draft: Result<Json<Draft>, JsonRejection>,
+    user: Result<Json<ChangedUser>, JsonRejection>,
 ) -> Result<Json<User>, Failure> {
     let id = known_form(id)?;
-    let Json(draft) = draft?;
-    let (user, password) = draft.into_user(id)?;
+    let Json(user) = user?;
+    let (user, password) = user.checked(id)?;
     Ok(Json(accounts.replace(user, password, correlation_id).await?))
 }
 
 /// Forget a user.
 #[utoipa::path(delete, path = "/user/{id}", params(("id" = String, Path, format = "uuid")), responses(
     (status = 204, description = "forgotten"),
+    (status = 400, description = "the id is not UTF-8", body = Refusal),
     (status = 404, description = "no user has this id", body = Refusal),
     (status = 503, description = "try again", body = Refusal),
 ))]

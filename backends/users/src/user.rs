@@ -19,9 +19,9 @@ const PASSWORD_BYTES_MAX: usize = 256;
 pub(crate) struct User {
     #[schema(value_type = String, format = "uuid")]
     pub(crate) id: UserId,
-    #[schema(value_type = String, max_length = 100)]
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
     pub(crate) name: Name,
-    #[schema(value_type = String, max_length = 254)]
+    #[schema(value_type = String, min_length = 3, max_length = 254)]
     pub(crate) email: Email,
 }
 
@@ -107,59 +107,83 @@ impl Email {
     }
 }
 
-/// What a client sends to create or change a user.
+/// What a client sends to register a user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Draft {
+pub(crate) struct NewUser {
+    /// Not blank, no control characters.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// At most 254 bytes; upper and lower case of A to Z are the same.
+    #[schema(min_length = 3, max_length = 254, pattern = r"^\S+@[^\s@]+$")]
+    email: String,
+    /// 1 to 256 bytes.
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 256)]
+    password: Password,
+}
+
+impl NewUser {
+    /// A user who was not there before, and the password.
+    pub(crate) fn checked(self) -> Result<(User, Password), FieldError> {
+        let Self { name, email, password } = self;
+        let password = password.checked()?;
+        let (name, email) = (Name::parse(name)?, Email::parse(email)?);
+        Ok((User { id: UserId::random(), name, email }, password))
+    }
+}
+
+/// What a client sends to change a user: all of it but the password, which may stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangedUser {
     /// Only so that what was read can be sent back changed; it has to be the one in the path.
     #[schema(format = "uuid")]
     id: Option<String>,
+    /// Not blank, no control characters.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    #[schema(max_length = 254)]
+    /// At most 254 bytes; upper and lower case of A to Z are the same.
+    #[schema(min_length = 3, max_length = 254, pattern = r"^\S+@[^\s@]+$")]
     email: String,
-    /// Needed for a new user; left out of a change it stays.
+    /// 1 to 256 bytes; left out, or null, it stays.
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 256)]
     password: Option<Password>,
+}
+
+impl ChangedUser {
+    /// What the user with this id becomes; no password means that it stays.
+    pub(crate) fn checked(self, id: UserId) -> Result<(User, Option<Password>), FieldError> {
+        let Self { id: id_given, name, email, password } = self;
+        if id_given.is_some_and(|given| given.parse() != Ok(id)) {
+            return Err(FieldError::IdDiffers);
+        }
+        let password = password.map(Password::checked).transpose()?;
+        Ok((User { id, name: Name::parse(name)?, email: Email::parse(email)? }, password))
+    }
+}
+
+impl Password {
+    fn checked(self) -> Result<Self, FieldError> {
+        match self.len() {
+            1..=PASSWORD_BYTES_MAX => Ok(self),
+            _ => Err(FieldError::Password),
+        }
+    }
 }
 
 /// What a client knows of itself when it signs in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credentials {
+    /// Any text; what is nobody's email is wrong like a password.
     pub(crate) email: String,
     #[schema(value_type = String, format = Password)]
     pub(crate) password: Password,
 }
 
-impl Draft {
-    /// A user who was not there before. Fails if a field is not what it has to be or the password is missing.
-    pub(crate) fn into_new_user(self) -> Result<(User, Password), FieldError> {
-        if self.id.is_some() {
-            return Err(FieldError::IdGiven);
-        }
-        let (user, password) = self.into_user(UserId::random())?;
-        Ok((user, password.ok_or(FieldError::PasswordMissing)?))
-    }
-
-    /// What a known user becomes; no password means that it stays.
-    pub(crate) fn into_user(self, id: UserId) -> Result<(User, Option<Password>), FieldError> {
-        let Self { id: id_given, name, email, password } = self;
-        if id_given.is_some_and(|given| given.parse() != Ok(id)) {
-            return Err(FieldError::IdDiffers);
-        }
-        if password.as_ref().is_some_and(|it| !(1..=PASSWORD_BYTES_MAX).contains(&it.len())) {
-            return Err(FieldError::Password);
-        }
-        Ok((User { id, name: Name::parse(name)?, email: Email::parse(email)? }, password))
-    }
-}
-
 /// What is wrong with something a client sent. The text goes to the client.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FieldError {
-    #[error("id is chosen by the service; leave it out")]
-    IdGiven,
     #[error("id is not the one in the path")]
     IdDiffers,
     #[error("name must have 1 to {NAME_CHARACTERS_MAX} characters and no control characters")]
@@ -168,8 +192,6 @@ pub(crate) enum FieldError {
     Email,
     #[error("password must have 1 to {PASSWORD_BYTES_MAX} bytes")]
     Password,
-    #[error("password is missing")]
-    PasswordMissing,
     #[error("count must be 1 to {max}")]
     PageSize { max: u32 },
 }

@@ -18,6 +18,7 @@ on_both_kinds_of_stores!(
     a_queue_that_was_lost_knows_again_which_emails_are_taken,
     a_full_queue_refuses_writes_and_reads_go_on,
     many_may_change_one_user_at_once,
+    the_openapi_document_tells_what_a_writer_has_to_send,
     the_openapi_document_names_every_endpoint,
 );
 
@@ -231,6 +232,29 @@ async fn a_queue_that_was_lost_knows_again_which_emails_are_taken(stores: Stores
 
 fn gone_already(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Each field, and what may be left out.
+async fn the_openapi_document_tells_what_a_writer_has_to_send(stores: Stores) {
+    let service = Service::start(stores).await;
+    let document = service.send("GET", "/openapi.json", ()).await.json();
+    for (method, path, required, optional) in [
+        ("post", "/user", json!(["name", "email", "password"]), json!([])),
+        ("put", "/user/{id}", json!(["name", "email"]), json!(["id", "password"])),
+    ] {
+        let body = &document["paths"][path][method]["requestBody"];
+        let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let schema = document.pointer(reference.strip_prefix('#').unwrap()).unwrap();
+        assert_eq!(schema["required"], required, "{method}");
+        let fields = schema["properties"].as_object().unwrap();
+        let nullable: Vec<_> =
+            fields.iter().filter(|(_, it)| it["type"] == json!(["string", "null"])).collect();
+        let nullable: Vec<_> = nullable.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(json!(nullable), optional, "{method}");
+        let password = &fields["password"];
+        let said = (&password["format"], &password["minLength"], &password["maxLength"]);
+        assert_eq!(said, (&json!("password"), &json!(1), &json!(256)));
+    }
 }
 
 async fn the_openapi_document_names_every_endpoint(stores: Stores) {
