@@ -34,6 +34,27 @@ impl Body {
     pub(crate) fn empty() -> Self {
         Self::Text(None)
     }
+
+    /// Takes the next piece.
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => text.take(),
+            Self::Pattern(0) => None,
+            Self::Pattern(left) => {
+                let chunk = pattern_chunk(*left);
+                *left -= chunk.len() as u64;
+                Some(chunk)
+            }
+        }
+    }
+
+    /// What is left of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Pattern(left) => *left,
+        }
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for Body {
@@ -50,16 +71,7 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = match self.get_mut() {
-            Self::Text(text) => text.take(),
-            Self::Pattern(0) => None,
-            Self::Pattern(left) => {
-                let chunk = pattern_chunk(*left);
-                *left -= chunk.len() as u64;
-                Some(chunk)
-            }
-        };
-        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(self.get_mut().next().map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,10 +79,7 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Text(text) => text.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Pattern(left) => *left,
-        })
+        SizeHint::with_exact(self.bytes())
     }
 }
 

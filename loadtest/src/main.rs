@@ -48,7 +48,8 @@ enum Chosen {
 /// What runs on our runtime.
 #[derive(Subcommand)]
 enum Task {
-    /// A scripted origin: /echo/…, /bytes/N, /delay/MS, /sink, /websocket, /ledger.
+    /// A scripted origin: each request says what its answer shall be like.
+    #[command(after_help = origin::HELP)]
     Origin {
         /// Where it listens; port 0 for a free one, which is printed.
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -111,7 +112,7 @@ async fn perform(task: Task, json: bool) -> anyhow::Result<ExitCode> {
         Task::Origin { listen } => {
             let listener = TcpListener::bind(listen).await.with_context(|| listen.to_string())?;
             report::say(&format!("origin listens on {}", listener.local_addr()?));
-            origin::serve(listener, origin::Ledger::default()).await;
+            origin::serve(listener).await;
             return Ok(ExitCode::SUCCESS);
         }
         Task::Soak(settings) => soak::run(settings).await?,

@@ -1,72 +1,191 @@
-//! What the origin answers, by path.
+//! What the origin answers, by path and script.
 
 use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Ledger, websocket};
+use super::cacheable::Conditions;
+use super::played::{AnswerBody, End, Length, Played, Source};
+use super::script::{ManyHeaders, Mistake, Pace, SCRIPT, Script, Unknown, WAIT_MAX};
+use super::wire::Orders;
+use super::{Origin, grpc, websocket};
 use crate::body::{Body, PatternCheck};
 use crate::connection::NONCE;
 use crate::digest::{self, HASH};
 
-/// Longest `/delay`: no client waits longer.
-const DELAY_MAX: Duration = Duration::from_secs(60);
+type Answer = Response<AnswerBody>;
 
 /// Counts the request and answers it.
 pub(super) async fn answer(
     request: Request<Incoming>,
-    ledger: Ledger,
-) -> Result<Response<Body>, Infallible> {
-    let nonce = ledger.note_request(&request);
-    let mut response = by_path(request, ledger).await;
+    origin: Rc<Origin>,
+    orders: Arc<Orders>,
+) -> Result<Answer, Infallible> {
+    let nonce = origin.note_request(&request);
+    let mut answer = match script(&request) {
+        None => by_path(request, &origin, Duration::ZERO).await,
+        Some(Ok(script)) => scripted(request, script, &origin, orders).await,
+        Some(Err(mistake)) => refused(&mistake),
+    };
     if let Some(nonce) = nonce {
-        mark(&mut response, nonce);
+        mark(&mut answer, nonce);
     }
-    Ok(response)
+    Ok(answer)
 }
 
 /// What the client's ledger compares: the nonce as it came, and the hash of the body we mean to send.
-fn mark(response: &mut Response<Body>, nonce: u64) {
-    let hash = match response.body() {
-        Body::Text(text) => Some(digest::hash(text.as_deref().unwrap_or_default())),
-        Body::Pattern(length) => digest::hash_of_pattern(*length),
-    };
-    response.headers_mut().insert(NONCE, nonce.into());
-    if let Some(hash) = hash.and_then(|hash| HeaderValue::from_bytes(&digest::text(hash)).ok()) {
-        response.headers_mut().insert(HASH, hash);
+fn mark(answer: &mut Answer, nonce: u64) {
+    answer.headers_mut().insert(NONCE, nonce.into());
+    // A cache would take the hash of nothing for that of the body it has.
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        return;
+    }
+    let hash = answer.body().hash().map(digest::text);
+    if let Some(hash) = hash.and_then(|hash| HeaderValue::from_bytes(&hash).ok()) {
+        answer.headers_mut().insert(HASH, hash);
     }
 }
 
-async fn by_path(request: Request<Incoming>, ledger: Ledger) -> Response<Body> {
+/// `None` for a request that asks for nothing beyond its path: most, and they shall be quick.
+fn script(request: &Request<Incoming>) -> Option<Result<Script, Mistake>> {
+    let header = request.headers().get(SCRIPT).map(|script| script.to_str().unwrap_or_default());
+    if let Some(text) = header {
+        return Some(Script::parse(text, Unknown::Refused));
+    }
+    let query = request.uri().query()?;
+    let unknown = match split(request.uri().path()).0 {
+        "bytes" | "delay" | "sink" | "websocket" | "ledger" | "loadtest.Echo" => Unknown::Refused,
+        _ => Unknown::Ignored,
+    };
+    Some(Script::parse(query, unknown))
+}
+
+/// The first part of a path, and the rest.
+fn split(path: &str) -> (&str, &str) {
+    let path = path.trim_start_matches('/');
+    path.split_once('/').unwrap_or((path, ""))
+}
+
+async fn by_path(request: Request<Incoming>, origin: &Rc<Origin>, stall: Duration) -> Answer {
     let path = request.uri().path().to_owned();
-    let mut parts = path.trim_start_matches('/').splitn(2, '/');
-    let (first, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    match first {
-        "bytes" => rest.parse().map_or_else(|_| wrong(), |count| reply(Body::Pattern(count))),
-        "delay" => delay(rest).await,
-        "sink" => sink(request).await,
-        "websocket" => websocket::upgrade(request, ledger),
-        "ledger" => report(request.method(), &ledger),
+    match split(&path) {
+        ("bytes", rest) => {
+            rest.parse().map_or_else(|_| wrong(), |count| reply(Body::Pattern(count)))
+        }
+        ("delay", rest) => delay(rest).await,
+        ("sink", _) => sink(request, stall).await,
+        ("websocket", _) => websocket::upgrade(request, origin.clone()),
+        ("ledger", _) => report(request.method(), origin),
+        ("loadtest.Echo", method) => grpc::call(method, request).await,
         _ => json_reply(&json!({ "method": request.method().as_str(), "path": path })),
     }
 }
 
-async fn delay(milliseconds: &str) -> Response<Body> {
+async fn scripted(
+    request: Request<Incoming>,
+    script: Script,
+    origin: &Rc<Origin>,
+    orders: Arc<Orders>,
+) -> Answer {
+    let Script { delay, errors, pace, reset, length, many_headers, headers, stall } = script;
+    if let Some(delay) = delay {
+        origin.chance.wait(delay).await;
+    }
+    let conditions = Conditions::of(request.method(), request.headers());
+    let orders = (request.version() < Version::HTTP_2).then_some(orders);
+    let mut answer = match errors.and_then(|errors| origin.chance.failure(errors)) {
+        Some(status @ 1..=16) => grpc::refused(status),
+        Some(status) => failed(status),
+        None => by_path(request, origin, stall.unwrap_or_default()).await,
+    };
+    if let Some(headers) = many_headers {
+        add_many(&mut answer, headers);
+    }
+    for (name, value) in headers {
+        answer.headers_mut().append(name, value);
+    }
+    if answer.status() == StatusCode::OK && conditions.hold(answer.headers()) {
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        *answer.body_mut() = AnswerBody::Plain(Body::empty());
+        return answer;
+    }
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return answer;
+    }
+    let plain = pace == Pace::AtOnce && reset.is_none() && length.is_none();
+    if plain { answer } else { play(answer, &Playing { pace, reset, length }, orders) }
+}
+
+/// What becomes of a body.
+struct Playing {
+    pace: Pace,
+    reset: Option<u64>,
+    length: Option<u64>,
+}
+
+/// `orders` is for HTTP/1.1 only.
+fn play(answer: Answer, playing: &Playing, orders: Option<Arc<Orders>>) -> Answer {
+    let Playing { pace, reset, length } = *playing;
+    let (mut head, body) = answer.into_parts();
+    let real = body.bytes();
+    let mut played = match body {
+        AnswerBody::Plain(body) => Played::new(Source::Body(body)),
+        AnswerBody::Played(played) => *played,
+    };
+    if let Pace::Trickle { .. } = pace {
+        played.length = Length::Open;
+    }
+    if let Some(said) = length {
+        played.length = Length::Open;
+        match &orders {
+            // hyper would cut the body off at the length said; so it is told the truth, and the head is changed later.
+            Some(orders) if said < real => {
+                played.length = Length::Told;
+                orders.lie(real, said);
+            }
+            Some(_) | None => {
+                head.headers.insert(header::CONTENT_LENGTH, said.into());
+            }
+        }
+    }
+    played.pace = pace;
+    played.before_break = reset;
+    if orders.is_some() && length.is_some_and(|said| said > real) {
+        // hyper would end the connection before it has sent what there is.
+        played.before_break = Some(reset.map_or(real, |bytes| bytes.min(real)));
+    }
+    played.end = if reset.is_some() { End::Reset } else { End::Orderly };
+    played.orders = orders;
+    Response::from_parts(head, AnswerBody::Played(Box::new(played)))
+}
+
+fn add_many(answer: &mut Answer, ManyHeaders { count, bytes }: ManyHeaders) {
+    let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(vec![b'h'; bytes])) else { return };
+    for number in 0..count {
+        if let Ok(name) = HeaderName::try_from(format!("x-load-header-{number}")) {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+}
+
+async fn delay(milliseconds: &str) -> Answer {
     let Ok(milliseconds) = milliseconds.parse() else { return wrong() };
-    tokio::time::sleep(Duration::from_millis(milliseconds).min(DELAY_MAX)).await;
+    tokio::time::sleep(Duration::from_millis(milliseconds).min(WAIT_MAX)).await;
     json_reply(&json!({ "delay_ms": milliseconds }))
 }
 
-/// Reads the body to its end and says how long it was and whether it was the pattern. `?stall=MS` waits first:
+/// Reads the body to its end and says how long it was and whether it was the pattern. It waits for `stall` first:
 /// a proxy without back-pressure gathers the body meanwhile.
-async fn sink(request: Request<Incoming>) -> Response<Body> {
-    let stall = request.uri().query().and_then(|query| query.strip_prefix("stall=")?.parse().ok());
-    if let Some(stall) = stall {
-        tokio::time::sleep(Duration::from_millis(stall).min(DELAY_MAX)).await;
+async fn sink(request: Request<Incoming>, stall: Duration) -> Answer {
+    if !stall.is_zero() {
+        tokio::time::sleep(stall).await;
     }
     let mut body = request.into_body();
     let mut check = PatternCheck::default();
@@ -79,28 +198,41 @@ async fn sink(request: Request<Incoming>) -> Response<Body> {
     json_reply(&json!({ "bytes": check.bytes, "intact": check.intact() }))
 }
 
-fn report(method: &Method, ledger: &Ledger) -> Response<Body> {
+fn report(method: &Method, origin: &Origin) -> Answer {
     if *method == Method::DELETE {
-        ledger.0.borrow_mut().clear();
+        origin.arrived.borrow_mut().clear();
     }
-    json_reply(&ledger.0.borrow().document())
+    json_reply(&origin.arrived.borrow().document())
 }
 
-fn json_reply(document: &serde_json::Value) -> Response<Body> {
-    let mut response = reply(Body::from(document.to_string()));
+fn json_reply(document: &serde_json::Value) -> Answer {
+    let mut answer = reply(Body::from(document.to_string()));
     let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    answer
 }
 
-fn reply(body: Body) -> Response<Body> {
-    Response::new(body)
+fn reply(body: Body) -> Answer {
+    Response::new(AnswerBody::Plain(body))
 }
 
-fn wrong() -> Response<Body> {
-    let mut response = reply(Body::empty());
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
+fn failed(status: u16) -> Answer {
+    let mut answer = json_reply(&json!({ "status": status }));
+    *answer.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+}
+
+fn refused(mistake: &Mistake) -> Answer {
+    let mut answer = json_reply(&json!({ "error": mistake.to_string() }));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+}
+
+fn wrong() -> Answer {
+    let mut answer = reply(Body::empty());
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
 }
 
 #[cfg(test)]

@@ -1,40 +1,54 @@
-//! The scripted origin: answers by path, echoes WebSockets, counts what arrives.
+//! The scripted origin: answers by path and script, echoes WebSockets and gRPC, counts what arrives.
 
 mod answers;
+mod cacheable;
+mod chance;
+mod grpc;
+mod played;
+mod script;
 mod websocket;
+mod wire;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 
+use self::chance::Chance;
+pub(crate) use self::script::HELP;
+use self::wire::{Orders, Wire};
 use crate::connection::NONCE;
 use crate::failure::Failure;
 use crate::nonces::Nonces;
 
-/// What has arrived, shared by all connections of this thread.
-#[derive(Clone, Default)]
-pub(crate) struct Ledger(Rc<RefCell<Nonces>>);
+/// What is on the way on one HTTP/2 connection at most, and of one stream before it has to wait.
+const STREAMS_MAX: u32 = 1_024;
+const WINDOW_BYTES: u32 = 1024 * 1024;
 
-impl Ledger {
+/// What all connections of this thread share.
+#[derive(Default)]
+struct Origin {
+    arrived: RefCell<Nonces>,
+    chance: Chance,
+}
+
+impl Origin {
     fn note(&self, nonce: u64) {
-        self.0.borrow_mut().add(nonce);
+        self.arrived.borrow_mut().add(nonce);
     }
 
     /// Counts the request's nonce, if it has one.
     fn note_request(&self, request: &Request<Incoming>) -> Option<u64> {
-        let nonce =
-            request.headers().get(NONCE).and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(nonce) = nonce {
-            self.note(nonce);
-        }
-        nonce
+        let nonce = request.headers().get(NONCE)?.to_str().ok()?.parse().ok()?;
+        self.note(nonce);
+        Some(nonce)
     }
 }
 
@@ -44,16 +58,17 @@ pub(crate) async fn start() -> Result<SocketAddr, Failure> {
     let failed = |source| Failure::Socket { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    tokio::task::spawn_local(serve(listener, Ledger::default()));
+    tokio::task::spawn_local(serve(listener));
     Ok(bound)
 }
 
 /// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, ledger: Ledger) {
+pub(crate) async fn serve(listener: TcpListener) {
+    let origin = Rc::new(Origin::default());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::task::spawn_local(connection(stream, ledger.clone()));
+                tokio::task::spawn_local(connection(stream, origin.clone()));
             }
             // Out of descriptors, mostly: the next client may have more luck.
             Err(_) => tokio::task::yield_now().await,
@@ -61,13 +76,34 @@ pub(crate) async fn serve(listener: TcpListener, ledger: Ledger) {
     }
 }
 
-async fn connection(stream: TcpStream, ledger: Ledger) {
+/// HTTP/1.1, or HTTP/2 if that is how the client begins.
+async fn connection(stream: TcpStream, origin: Rc<Origin>) {
     stream.set_nodelay(true).ok();
-    let service = service_fn(move |request| answers::answer(request, ledger.clone()));
-    let served = http1::Builder::new()
+    let orders = Arc::new(Orders::default());
+    let wire = TokioIo::new(Wire::new(stream, orders.clone()));
+    let service =
+        service_fn(move |request| answers::answer(request, origin.clone(), orders.clone()));
+    let mut builder = auto::Builder::new(OnThisThread);
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(4 * WINDOW_BYTES);
     // A client that goes away is no concern of the origin's: the other end counts it.
-    served.await.ok();
+    builder.serve_connection_with_upgrades(wire, service).await.ok();
 }
+
+/// Where the streams of an HTTP/2 connection run.
+#[derive(Clone)]
+struct OnThisThread;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisThread {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+#[cfg(test)]
+mod tests;

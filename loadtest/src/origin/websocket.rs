@@ -1,5 +1,7 @@
 //! The origin's WebSocket: every message comes back as it was; a text that is a number is a nonce.
 
+use std::rc::Rc;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -9,12 +11,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::Ledger;
+use super::Origin;
+use super::played::AnswerBody;
 use crate::body::Body;
 
 /// Answers 101 and echoes on what the connection becomes.
-pub(super) fn upgrade(mut request: Request<Incoming>, ledger: Ledger) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+pub(super) fn upgrade(mut request: Request<Incoming>, origin: Rc<Origin>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Plain(Body::empty()));
     let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
     let accept = key.map(|key| derive_accept_key(key.as_bytes()));
     let Some(accept) = accept.and_then(|accept| HeaderValue::from_str(&accept).ok()) else {
@@ -25,7 +28,7 @@ pub(super) fn upgrade(mut request: Request<Incoming>, ledger: Ledger) -> Respons
     tokio::task::spawn_local(async move {
         if let Ok(upgraded) = upgraded.await {
             let stream = TokioIo::new(upgraded);
-            echo(WebSocketStream::from_raw_socket(stream, Role::Server, None).await, ledger).await;
+            echo(WebSocketStream::from_raw_socket(stream, Role::Server, None).await, origin).await;
         }
     });
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -37,7 +40,7 @@ pub(super) fn upgrade(mut request: Request<Incoming>, ledger: Ledger) -> Respons
 }
 
 /// Ends with the connection; tungstenite answers pings and closes itself.
-async fn echo<S>(mut socket: WebSocketStream<S>, ledger: Ledger)
+async fn echo<S>(mut socket: WebSocketStream<S>, origin: Rc<Origin>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -45,7 +48,7 @@ where
         if let Message::Text(text) = &message
             && let Ok(nonce) = text.parse()
         {
-            ledger.note(nonce);
+            origin.note(nonce);
         }
         let echoed = matches!(message, Message::Text(_) | Message::Binary(_));
         if echoed && socket.send(message).await.is_err() {
