@@ -29,6 +29,11 @@
 //! write is a new one to what its user is now; a later write to the same user takes a dead letter's place, so a retry
 //! undoes nothing. What stays dead (`kept`) has an email that is somebody else's by now, or is unreadable; give it up
 //! with DELETE. Dead letters, as `/user/verify` and `/metrics`, are not for the outside: let no gateway route there.
+//!
+//! PostgreSQL is spoken to over TLS if it offers that; its URL may insist: `?sslmode=require` encrypts and believes any
+//! certificate, `?sslmode=verify-full&sslrootcert=FILE` believes one of that authority for that host (without a file, of
+//! a public authority), `?sslmode=disable` is in the clear. Redis is spoken to without TLS, and `rediss://` is refused
+//! at the start: keep it on a network of its own, or behind a tunnel.
 
 mod settings;
 

@@ -20,13 +20,14 @@ pub struct Configuration {
     #[arg(long, env = "GRPC_LISTEN", default_value = "127.0.0.1:3002")]
     pub grpc_listen: SocketAddr,
 
-    /// Where users are kept for good: sqlite:FILE (created if it is not there) or postgres://USER@HOST/DATABASE
+    /// Where users are kept for good: sqlite:FILE (created if it is not there) or postgres://USER@HOST/DATABASE, with
+    /// ?sslmode=verify-full&sslrootcert=FILE to insist on TLS and on a certificate of that authority
     #[arg(long, env = "DATABASE", value_name = "URL", default_value = "sqlite:users.sqlite")]
     pub database: Database,
 
     /// Cache and durable queue of writes: memory (of this process alone; the queue also in a file beside a SQLite
-    /// database, else in ./users-queue.sqlite), memory:FILE, or redis://HOST:PORT (let it sync its append-only file
-    /// always, and never evict)
+    /// database, else in ./users-queue.sqlite), memory:FILE, or redis://HOST:PORT (without TLS; let it sync its
+    /// append-only file always, and never evict)
     #[arg(long, env = "QUEUE", value_name = "URL", default_value = "memory")]
     pub queue: Queue,
 
@@ -109,12 +110,15 @@ impl FromStr for Queue {
         if text.starts_with("redis://") {
             return Ok(Self::Redis(ServerUrl(text.to_owned())));
         }
+        if text.starts_with("rediss:") {
+            return Err(UnknownQueue::WithTls);
+        }
         match text.strip_prefix("memory") {
             Some("") => Ok(Self::Memory(None)),
             Some(file) if file.len() > 1 && file.starts_with(':') => {
                 Ok(Self::Memory(Some(PathBuf::from(&file[1..]))))
             }
-            _ => Err(UnknownQueue),
+            _ => Err(UnknownQueue::Kind),
         }
     }
 }
@@ -142,8 +146,17 @@ pub struct UnknownDatabase;
 
 /// The text names no queue this service can use.
 #[derive(Debug, thiserror::Error)]
-#[error("not a queue this service knows; give memory, memory:FILE or redis://HOST:PORT")]
-pub struct UnknownQueue;
+pub enum UnknownQueue {
+    /// It is of no kind that there is here.
+    #[error("not a queue this service knows; give memory, memory:FILE or redis://HOST:PORT")]
+    Kind,
+    /// It is one that this program is built without.
+    #[error(
+        "this service speaks no TLS to Redis; give redis://HOST:PORT, on a network of its own or of a tunnel \
+         (stunnel, a sidecar) that ends beside the service"
+    )]
+    WithTls,
+}
 
 /// The work of one argon2id hash. A higher cost needs no migration: each hash says how it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
@@ -209,10 +222,14 @@ mod tests {
             (redis, Some(Queue::Redis(ServerUrl(redis.to_owned())))),
             ("memory:", None),
             ("memories", None),
+            ("rediss://localhost:6379", None),
             ("", None),
         ] {
             assert_eq!(text.parse().ok(), expected, "{text}");
         }
+        let error = "rediss://:s3cret@localhost".parse::<Queue>().unwrap_err().to_string();
+        assert!(error.contains("TLS") && error.contains("redis://HOST:PORT"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
     }
 
     #[test]
