@@ -44,7 +44,7 @@ struct Flags {
     read_database: Database,
 
     /// How the read side hears of new versions: http (here the same as within the process) or
-    /// amqp://USER:PASSWORD@HOST:PORT/VHOST
+    /// amqp://USER:PASSWORD@HOST:PORT/VHOST; amqps://, that is TLS, is not supported
     #[arg(long, env = "EVENTS", hide_env_values = true, default_value = "http")]
     events: Events,
 

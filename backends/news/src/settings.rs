@@ -168,7 +168,10 @@ impl fmt::Debug for AmqpUrl {
 
 /// The text cannot be used as an address of the kind that is asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("give http or amqp://USER:PASSWORD@HOST:PORT/VHOST, %2f being the usual VHOST")]
+#[error(
+    "give http or amqp://USER:PASSWORD@HOST:PORT/VHOST, %2f being the usual VHOST; \
+     amqps:// (AMQP over TLS) is not supported"
+)]
 pub struct BadUrl;
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub struct Settings {
     pub database: Database,
 
     /// How the event "viewed" comes: http (POST /events/viewed, which is there in any case) or
-    /// amqp://USER:PASSWORD@HOST:PORT/VHOST (queue recommendation.viewed)
+    /// amqp://USER:PASSWORD@HOST:PORT/VHOST (queue recommendation.viewed); amqps://, that is TLS, is not supported
     #[arg(long, env = "EVENTS", hide_env_values = true, default_value = "http")]
     pub events: Events,
 
@@ -172,7 +172,10 @@ impl fmt::Debug for AmqpUrl {
 
 /// The text cannot be used as an address of the kind that is asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("give http or amqp://USER:PASSWORD@HOST:PORT/VHOST, %2f being the usual VHOST")]
+#[error(
+    "give http or amqp://USER:PASSWORD@HOST:PORT/VHOST, %2f being the usual VHOST; \
+     amqps:// (AMQP over TLS) is not supported"
+)]
 pub struct BadUrl;
 
 #[cfg(test)]
