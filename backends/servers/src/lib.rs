@@ -15,11 +15,15 @@
 //! something. A program that is not installed is a [`StartError::NotInstalled`] that names the Debian package:
 //! a test that needs it fails with that message and is not skipped.
 //!
+//! A [`ServiceProcess`] is one of the portal's own services, to be killed in between or told to stop.
+//!
 //! What is deliberately absent: configuration. A test that needs another server than these starts it by itself.
 
 mod postgresql;
 mod rabbitmq;
 mod redis;
+
+mod service;
 
 mod server;
 
@@ -34,3 +38,4 @@ pub use program::NotInstalled;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
 pub use server::StartError;
+pub use service::ServiceProcess;

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use servers::ServiceProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::homes::Servers;
-use crate::process::Program;
 use crate::rig::{self, Answer, Body, draft};
 
 const ROUNDS_USUAL: u32 = 2;
@@ -33,7 +33,7 @@ async fn no_answered_version_is_lost_when_anything_is_killed() {
     let servers = Servers::start().await;
     let url = servers.postgres.url();
     let server = url.strip_suffix("/postgres").unwrap();
-    let mut service = Program::new(
+    let mut service = ServiceProcess::new(
         env!("CARGO_BIN_EXE_news"),
         vec![
             "--theme=famous".to_owned(),
@@ -41,8 +41,9 @@ async fn no_answered_version_is_lost_when_anything_is_killed() {
             format!("--read-database={server}/latest"),
             format!("--events={}", servers.rabbit.url()),
         ],
-    );
-    let address = watch::Sender::new(service.start().await);
+    )
+    .unwrap();
+    let address = watch::Sender::new(service.start().await.unwrap());
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let (stop, stopped) = watch::channel(false);
     let writers: Vec<JoinHandle<()>> = (0..WRITERS)
@@ -100,7 +101,7 @@ enum Victim {
 
 /// Those, and where the service is now.
 struct Victims {
-    service: Program,
+    service: ServiceProcess,
     address: watch::Sender<SocketAddr>,
     servers: Servers,
 }
@@ -113,7 +114,7 @@ impl Victims {
             Victim::Service => {
                 service.kill_9();
                 sleep(moment()).await;
-                address.send_replace(service.start().await);
+                address.send_replace(service.start().await.unwrap());
             }
             Victim::PostgreSql => {
                 servers.postgres.kill_9().await;

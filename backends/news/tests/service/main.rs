@@ -22,7 +22,6 @@ macro_rules! stories {
 }
 
 mod homes;
-mod process;
 mod rig;
 
 mod endpoints;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use servers::ServiceProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -17,7 +18,6 @@ use uuid::Uuid;
 use crate::broker::{Broker, Publisher};
 use crate::directory::Directory;
 use crate::homes::Servers;
-use crate::process::Program;
 use crate::rig::{self, ANN, BOB, viewed};
 
 const ROUNDS_USUAL: u32 = 2;
@@ -35,15 +35,16 @@ async fn no_label_is_lost_or_counted_twice_when_anything_is_killed() {
     let rounds = std::env::var("KILL_ROUNDS").map_or(ROUNDS_USUAL, |text| text.parse().unwrap());
     let servers = Servers::start().await;
     let (directory, _listening) = Directory::open(&[(ANN, "Ann"), (BOB, "Bob")]).await;
-    let mut service = Program::new(
+    let mut service = ServiceProcess::new(
         env!("CARGO_BIN_EXE_recommendation"),
         vec![
             format!("--database={}", servers.database()),
             format!("--events={}", servers.rabbit.url()),
             format!("--users={}", directory.url()),
         ],
-    );
-    let address = watch::Sender::new(service.start().await);
+    )
+    .unwrap();
+    let address = watch::Sender::new(service.start().await.unwrap());
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let (stop, stopped) = watch::channel(false);
     let publishers: Vec<JoinHandle<()>> = (0..PUBLISHERS)
@@ -101,7 +102,7 @@ enum Victim {
 
 /// Those, and where the service is now.
 struct Victims {
-    service: Program,
+    service: ServiceProcess,
     address: watch::Sender<SocketAddr>,
     servers: Servers,
 }
@@ -114,7 +115,7 @@ impl Victims {
             Victim::Service => {
                 service.kill_9();
                 sleep(moment()).await;
-                address.send_replace(service.start().await);
+                address.send_replace(service.start().await.unwrap());
             }
             Victim::PostgreSql => {
                 servers.postgres.kill_9().await;

@@ -24,7 +24,6 @@ macro_rules! stories {
 mod broker;
 mod directory;
 mod homes;
-mod process;
 mod rig;
 
 mod counting;
