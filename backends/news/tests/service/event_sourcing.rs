@@ -12,6 +12,7 @@ stories![
     a_rebuilt_read_side_equals_one_that_grew,
     the_log_itself_refuses_to_be_changed,
     a_write_is_answered_while_the_read_side_is_down_and_seen_after,
+    what_could_not_be_taken_in_halfway_is_taken_in_whole,
     a_request_that_was_begun_is_finished_before_the_service_ends,
 ];
 
@@ -60,6 +61,24 @@ async fn a_write_is_answered_while_the_read_side_is_down_and_seen_after(homes: &
     assert_eq!(health.status, 503);
     assert_eq!(health.json()["components"]["latest"]["status"], "failing");
     let back = "ALTER TABLE elsewhere RENAME TO position";
+    service.home().run_sql(Side::Latest, back).await.unwrap();
+    let added = added.json()["news"].clone();
+    eventually("readers see it", async || {
+        everything(&service).await.as_array().unwrap().contains(&added)
+    })
+    .await;
+}
+
+async fn what_could_not_be_taken_in_halfway_is_taken_in_whole(homes: &Homes) {
+    let service = written(homes).await;
+    let away = "ALTER TABLE articles RENAME TO elsewhere";
+    service.home().run_sql(Side::Latest, away).await.unwrap();
+    let added = service.send("POST", "/", draft("Four")).await;
+    assert_eq!(added.status, 201);
+    let behind = service.send("GET", "/health", ()).await.json();
+    let behind = &behind["components"]["latest"]["events_behind"];
+    assert_eq!(behind, 1, "the position does not go ahead of the rows");
+    let back = "ALTER TABLE elsewhere RENAME TO articles";
     service.home().run_sql(Side::Latest, back).await.unwrap();
     let added = added.json()["news"].clone();
     eventually("readers see it", async || {

@@ -31,6 +31,8 @@ async fn a_read_side_that_is_gone_behind_or_ahead_is_made_right_at_start() {
     std::fs::remove_file(path(LATEST)).unwrap();
     let service = Service::start_in(home, ReadSide::CatchUp).await;
     assert_eq!(everything(&service).await, late, "gone");
+    assert_eq!(service.send("POST", "/rebuild", ()).await.status, 200);
+    assert_eq!(everything(&service).await, late, "made again");
 
     let home = service.stop().await;
     let path = |file: &str| home.file(file);

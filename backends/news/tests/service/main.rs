@@ -31,4 +31,5 @@ mod versions;
 
 mod files;
 mod kill;
+mod program;
 mod real;

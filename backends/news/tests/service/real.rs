@@ -47,13 +47,13 @@ async fn what_the_broker_tells_twice_or_wrongly_changes_nothing(homes: &Homes) {
     let (_connection, channel) = channel(servers).await;
     let key = format!("news.appended.{}", service.home().theme);
     for body in ["", "{", "{\"sequence\": 1}"] {
-        let options = BasicPublishOptions::default();
-        let properties = BasicProperties::default();
-        let exchange = "portal.events".into();
-        let key = key.as_str().into();
-        let sent = channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await;
-        sent.unwrap().await.unwrap();
+        publish(&channel, &key, body).await;
     }
+    // Two after the last one: as if the one between was lost on the way.
+    let mut wrong = before[0].clone();
+    wrong["version"] = json!(99);
+    let ahead = json!({ "sequence": 7, "correlation_id": null, "article": wrong }).to_string();
+    publish(&channel, &key, &ahead).await;
     // As if the process had died before it noted what the broker had confirmed.
     service.home().run_sql(Side::Log, "UPDATE published SET sequence = 0").await.unwrap();
     let last = add(&service, "POST", draft("Last")).await;
@@ -65,6 +65,13 @@ async fn what_the_broker_tells_twice_or_wrongly_changes_nothing(homes: &Homes) {
     let mut expected = before.as_array().unwrap().clone();
     expected.insert(0, last);
     assert_eq!(everything(&service).await, Value::from(expected));
+}
+
+async fn publish(channel: &Channel, key: &str, body: &str) {
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let (exchange, body) = ("portal.events".into(), body.as_bytes());
+    let sent = channel.basic_publish(exchange, key.into(), options, body, properties).await;
+    sent.unwrap().await.unwrap();
 }
 
 async fn a_message_carries_the_event_and_its_correlation_id(homes: &Homes) {
@@ -96,7 +103,8 @@ async fn a_message_carries_the_event_and_its_correlation_id(homes: &Homes) {
 }
 
 async fn two_instances_share_their_stores(homes: &Homes) {
-    const WRITES: usize = 20;
+    // More than the broker delivers without an acknowledgement.
+    const WRITES: usize = 60;
     let first = Service::start(homes).await;
     let settings = first.home().settings(ReadSide::CatchUp);
     let second = news::start_with(settings, first.home().events.clone()).await.unwrap();

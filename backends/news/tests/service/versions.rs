@@ -43,6 +43,18 @@ async fn a_change_adds_a_version_and_keeps_those_before(homes: &Homes) {
     assert_eq!(history(&service, &first, "?before=1").await, [] as [Value; 0]);
 }
 
+#[tokio::test]
+async fn a_long_history_comes_in_parts() {
+    let service = Service::start(&Homes::Embedded).await;
+    let mut article = add(&service, "POST", draft("Title")).await;
+    for _ in 0..101 {
+        let answer = service.send("PUT", "/", following(&article, "Title")).await;
+        article = answer.json()["news"].clone();
+    }
+    assert_eq!(history(&service, &article, "").await.len(), 100);
+    assert_eq!(history(&service, &article, "?before=3").await.len(), 2, "the rest");
+}
+
 async fn what_was_read_can_be_sent_back_changed(homes: &Homes) {
     let service = Service::start(homes).await;
     let mut article = add(&service, "POST", draft("One")).await;

@@ -12,6 +12,7 @@ stories![
     an_event_waits_while_users_is_away_and_through_a_restart,
     users_that_sulks_or_fails_is_asked_again_after_the_deadline,
     an_event_without_labels_is_taken_and_counts_nothing,
+    an_event_that_could_not_be_counted_halfway_is_counted_whole,
 ];
 
 async fn users_and_labels_are_related_both_ways_most_read_first(homes: &Homes) {
@@ -71,6 +72,31 @@ async fn users_that_sulks_or_fails_is_asked_again_after_the_deadline(homes: &Hom
         service.settled(0).await;
     }
     assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": 2 }]));
+}
+
+async fn an_event_that_could_not_be_counted_halfway_is_counted_whole(homes: &Homes) {
+    let service = Service::start(homes).await;
+    service.home.run_sql("ALTER TABLE reads RENAME TO elsewhere").await;
+    service.tell(viewed("1", ANN, &["film"])).await;
+    eventually("it was tried", async || service.postponed().await > 0).await;
+    service.home.run_sql("ALTER TABLE elsewhere RENAME TO reads").await;
+    service.settled(0).await;
+    assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": 1 }]));
+}
+
+#[tokio::test]
+async fn ids_of_events_are_forgotten_when_they_are_old() {
+    let mut service = Service::start(&Homes::Embedded).await;
+    for (days, count) in [(29, 1), (31, 2)] {
+        service.tell(viewed("same", ANN, &["film"])).await;
+        service.settled(0).await;
+        let age = "UPDATE counted_events SET counted_at = counted_at - 86400000000 * ";
+        service.home.run_sql(&format!("{age}{days}")).await;
+        service = service.restart().await;
+        service.tell(viewed("same", ANN, &["film"])).await;
+        service.settled(0).await;
+        assert_eq!(service.labels(ANN).await, json!([{ "label": "film", "count": count }]));
+    }
 }
 
 async fn an_event_without_labels_is_taken_and_counts_nothing(homes: &Homes) {

@@ -82,6 +82,24 @@ async fn what_cannot_be_read_is_refused_with_a_reason(homes: &Homes) {
     }
 }
 
+#[tokio::test]
+async fn more_events_than_may_wait_are_refused() {
+    let service = Service::start(&Homes::Embedded).await;
+    let full = "INSERT INTO inbox (id, event, correlation_id, due_at) \
+                WITH RECURSIVE numbers (n) AS \
+                (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000) \
+                SELECT 'n' || n, '', 'x', 9000000000000000 FROM numbers";
+    service.home.run_sql(full).await;
+    // Asked for, the figure is up to date.
+    service.send("GET", "/metrics", ()).await;
+    let event = || viewed("1", ANN, &["film"]);
+    let refused = service.send("POST", "/events/viewed", event()).await;
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    service.home.run_sql("DELETE FROM inbox WHERE id = 'n7'").await;
+    service.send("GET", "/metrics", ()).await;
+    assert_eq!(service.send("POST", "/events/viewed", event()).await.status, 202);
+}
+
 async fn lists_come_in_pages(homes: &Homes) {
     let service = Service::start(homes).await;
     service.tell(viewed("1", ANN, &["a", "b", "c", "d", "e"])).await;

@@ -32,4 +32,5 @@ mod endpoints;
 mod operation;
 
 mod kill;
+mod program;
 mod real;

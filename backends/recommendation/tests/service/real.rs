@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::homes::{Homes, Servers, Way};
 use crate::rig::{ANN, Service, eventually, viewed};
-use crate::{counting, dead_letters, endpoints, operation};
+use crate::{counting, dead_letters, endpoints, operation, program};
 
 #[tokio::test]
 async fn every_story_holds_on_postgresql_and_rabbitmq() {
@@ -14,6 +14,7 @@ async fn every_story_holds_on_postgresql_and_rabbitmq() {
     an_event_waits_while_the_database_is_away(&mut servers).await;
     the_broker_may_go_and_come_back(&mut servers).await;
     what_is_no_event_is_dead_with_the_reason(&servers).await;
+    program::each_line_about_a_delivery_carries_its_correlation_id(&servers).await;
     for way in [Way::Http, Way::Amqp] {
         let homes = Homes::Real { servers, way };
         counting::all(&homes).await;

@@ -137,6 +137,11 @@ impl Service {
         done
     }
 
+    /// How many attempts have failed since the service started.
+    pub(crate) async fn postponed(&self) -> u64 {
+        self.figure("recommendation_events_total{outcome=\"postponed\"}").await
+    }
+
     async fn figure(&self, name: &str) -> u64 {
         let metrics = self.send("GET", "/metrics", ()).await.text;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
