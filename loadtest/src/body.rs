@@ -30,6 +30,12 @@ pub(crate) enum Body {
     Pattern(u64),
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Body {
     pub(crate) fn empty() -> Self {
         Self::Text(None)

@@ -7,6 +7,7 @@ mod digest;
 mod failure;
 mod idle;
 mod latency;
+mod load;
 mod nonces;
 mod origin;
 mod process;
@@ -25,6 +26,10 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
+
+/// Measured: a tenth of the generator's CPU time per request less than with glibc's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Counts over sockets what the gateway promises. Exit code 0: kept; 1: broken; 2: could not be measured.
 #[derive(Parser)]
@@ -55,6 +60,8 @@ enum Task {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    /// Load by a scenario at a constant rate, by connections, or rising: every percentile from the intended start.
+    Run(Box<load::Settings>),
     /// Mixed traffic at a constant rate through reloads and upgrades; not one request may fail.
     Soak(soak::Settings),
     /// Memory of an idle keep-alive connection.
@@ -115,6 +122,7 @@ async fn perform(task: Task, json: bool) -> anyhow::Result<ExitCode> {
             origin::serve(listener).await;
             return Ok(ExitCode::SUCCESS);
         }
+        Task::Run(settings) => return load::run(*settings, json).await,
         Task::Soak(settings) => soak::run(settings).await?,
         Task::Idle(settings) => idle::run(settings).await?,
         Task::SlowHeaders(settings) => slow_headers::run(settings).await?,

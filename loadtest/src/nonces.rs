@@ -31,6 +31,23 @@ impl Nonces {
         usize::try_from(nonce).ok().and_then(|place| self.counts.get(place)).copied().unwrap_or(0)
     }
 
+    /// Every number that was seen, in order.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = u64> {
+        let seen = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
+        seen.map(|(nonce, _)| nonce as u64)
+    }
+
+    /// Adds what another has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *ours = ours.saturating_add(*theirs);
+        }
+        self.beyond += other.beyond;
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

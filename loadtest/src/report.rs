@@ -82,6 +82,11 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
+/// A line about how far it is.
+pub(crate) fn progress(text: &str) {
+    eprintln!("{text}");
+}
+
 /// A line about what went wrong.
 pub(crate) fn complain(text: &str) {
     eprintln!("loadtest: {text}");
