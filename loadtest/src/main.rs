@@ -10,6 +10,7 @@ mod latency;
 mod load;
 mod nonces;
 mod origin;
+mod page;
 mod process;
 mod report;
 mod rig;
@@ -19,6 +20,7 @@ mod soak;
 mod stream;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -46,6 +48,13 @@ struct Arguments {
 enum Chosen {
     /// The gateway beside nginx and others: the same work, figures as ratios to nginx.
     Compare(compare::Settings),
+    /// A result that was kept as JSON, as one HTML file with plots.
+    Page {
+        /// What `run --json` or `compare --json` printed.
+        result: PathBuf,
+        /// The file to write.
+        page: PathBuf,
+    },
     #[command(flatten)]
     Task(Task),
 }
@@ -79,6 +88,9 @@ fn main() -> ExitCode {
     let done = match chosen {
         // Starts and pins processes, and waits for them: no runtime, and Ctrl-C ends all of them with us.
         Chosen::Compare(settings) => compare(&settings, json),
+        Chosen::Page { result, page } => {
+            page::draw(&result, &page).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Chosen::Task(task) => run(task, json),
     };
     match done {
