@@ -150,3 +150,6 @@ async fn work(scenario: &Scenario, target: SocketAddr) -> anyhow::Result<Vec<Don
     }
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,7 @@ pub(super) struct Ticket {
 pub(super) struct Schedule {
     start: Instant,
     end: Instant,
-    /// Between two tickets of this thread; none: a ticket is due when it is taken.
-    between: Option<Duration>,
+    pace: Pace,
     taken: Cell<u64>,
     /// Ticket numbers of this thread: `first`, `first + step`, …
     first: u64,
@@ -51,17 +50,10 @@ pub(super) struct Share {
 
 impl Schedule {
     pub(super) fn new(pace: Pace, start: Instant, time: Duration, share: Share) -> Rc<Self> {
-        let between = match pace {
-            Pace::Open(rate) => Some(Duration::from_secs_f64(share.threads as f64 / rate)),
-            Pace::Closed => None,
-        };
-        // Threads begin one after the other: together they are an even stream.
-        let offset =
-            between.map_or(Duration::ZERO, |it| it * share.thread as u32 / share.threads as u32);
         Rc::new(Self {
-            start: start + offset,
+            start,
             end: start + time,
-            between,
+            pace,
             taken: Cell::new(0),
             first: share.thread as u64,
             step: share.threads as u64,
@@ -73,20 +65,18 @@ impl Schedule {
 
     /// The next ticket once it is due; none when the time is over.
     pub(super) async fn ticket(&self) -> Option<Ticket> {
-        let place = self.taken.get();
-        let number = self.first + place * self.step;
-        let Some(between) = self.between else {
-            let due = Instant::now();
-            self.taken.set(place + 1);
-            return (due < self.end).then_some(Ticket { number, due });
+        // Each thread takes every n-th number: together they are one even stream.
+        let number = self.first + self.taken.get() * self.step;
+        let due = match self.pace {
+            Pace::Closed => Instant::now(),
+            // From the number and not from the ticket before: no error adds up.
+            Pace::Open(rate) => self.start + Duration::from_secs_f64(number as f64 / rate),
         };
-        let due =
-            self.start + Duration::from_nanos((between.as_nanos() * u128::from(place)) as u64);
         if due >= self.end {
             return None;
         }
-        self.taken.set(place + 1);
-        if Instant::now() < due {
+        self.taken.set(self.taken.get() + 1);
+        if self.pace != Pace::Closed && Instant::now() < due {
             self.wait(due).await;
         }
         Some(Ticket { number, due })
@@ -128,7 +118,7 @@ impl Schedule {
 
     /// Wakes who waits when it is time; tokio's own clock has steps of a millisecond. Runs until it is dropped.
     pub(super) async fn run_clock(&self) -> io::Result<()> {
-        if self.between.is_none() {
+        if self.pace == Pace::Closed {
             return std::future::pending().await;
         }
         let timer = timer()?;
