@@ -2,15 +2,18 @@
 // What every plot rests on: elements, scales, numbers, colours, the tip under the pointer.
 const PROXIES = ["gateway", "nginx", "haproxy", "envoy", "varnish", "caddy"];
 const WRITTEN = { haproxy: "HAProxy", envoy: "Envoy", varnish: "Varnish", caddy: "Caddy" };
+// Lines of one run.
+const SHARES = { p50: 1, p99: 2, "p99.9": 4, maximum: 3 };
 const others = [];
 
 // The same colour and mark for a proxy on the whole page.
 function identity(name) {
   const known = PROXIES.indexOf(name.toLowerCase());
   if (known >= 0) return { order: known, shape: known, css: PROXIES[known] + (known === 0 ? " hero" : ""), name: WRITTEN[PROXIES[known]] || name };
+  if (SHARES[name]) return { order: 10 + SHARES[name], shape: SHARES[name], css: "other-" + SHARES[name], name };
   if (!others.includes(name)) others.push(name);
   const number = others.indexOf(name);
-  return { order: 10 + number, shape: number % 6, css: "other-" + (number % 3 + 1), name };
+  return { order: 20 + number, shape: number % 6, css: "other-" + (number % 4 + 1), name };
 }
 const byIdentity = (one, other) => identity(one).order - identity(other).order;
 

@@ -166,6 +166,16 @@ mod tests {
             "name": "haproxy", "logged": null, "percentiles": [[50.0, 1.0], [99.0, 2.0]], "timeline": [null, []],
             "figures": { "cpu_us_per_request": { "median": 17.0, "ratio": null, "rounds": [17.0] } } }] }] });
         expected.extend([(bare, 1), (json!({ "scenarios": [] }), 0)]);
+        let step = |rate: u32, p99: f64| {
+            json!({ "rate": rate, "requests_per_second": rate, "failed": 0, "keeps_up": p99 < 9.0,
+                "latency_ms": { "p50": 0.1, "p99": p99 } })
+        };
+        let steps = [step(1_000, 1.0), step(1_250, 20.0)];
+        let mut ramp = run();
+        ramp["ramp"] = json!({ "saturation": 1_000, "steps": steps });
+        let nothing =
+            json!({ "scenario": "slow", "ramp": { "saturation": null, "steps": [steps[1]] } });
+        expected.extend([(ramp, 4), (nothing, 0)]);
         for (document, plots) in expected {
             let Some(page) = drawn(&document) else { return };
             let body = page.split_once("<main").expect("a page").1;

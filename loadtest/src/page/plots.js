@@ -15,7 +15,7 @@ function linePlot({ title, about, series, x, y, css, say }) {
     const height = Math.round(Math.min(Math.max(width * 0.6, 250), 340));
     const single = shown.length === 1;
     const longest = Math.max(...shown.map(one => (one.label || identity(one.name).name).length));
-    const edge = { left: 46, right: single ? 24 : 20 + longest * (css === "wide" ? 8 : 7.6), top: 12, bottom: 40 };
+    const edge = { left: 46, right: single ? 24 : 20 + longest * (css === "wide" ? 9 : 8), top: 12, bottom: 40 };
     const [right, bottom] = [width - edge.right, height - edge.bottom];
     const across = scale(x.kind, x.low, x.high, edge.left, right);
     const up = scale(logarithmic ? "log" : "linear", low, high, bottom, edge.top);
