@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use super::configs::REQUEST_PATH;
-use super::wrk;
+use super::load::headers;
+use super::scenarios::{Job, Task};
 
 /// Connections used in turn: some, so that the proxy's keep-alive is exercised; few, so that they all stay open.
 const CONNECTIONS: usize = 4;
@@ -13,8 +13,8 @@ const CONNECTIONS: usize = 4;
 /// How long one answer may take; under valgrind the first ones are slow.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// The most bytes of one answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Open connections with the request they send.
 pub(super) struct Client {
@@ -24,7 +24,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(port: u16) -> Result<Self, String> {
+    pub(super) fn connect(port: u16, job: &Job) -> Result<Self, String> {
         let open = || -> std::io::Result<TcpStream> {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
             stream.set_nodelay(true)?;
@@ -36,8 +36,7 @@ impl Client {
             .map(|_| open())
             .collect::<Result<_, _>>()
             .map_err(|error| format!("connect: {error}"))?;
-        let request = format!("GET {REQUEST_PATH} HTTP/1.1\r\n{}\r\n", wrk::headers()).into_bytes();
-        Ok(Self { connections, request, answer: vec![0; ANSWER_BYTES_MAX] })
+        Ok(Self { connections, request: request(job), answer: vec![0; HEAD_BYTES_MAX] })
     }
 
     /// Sends exactly `count` requests; anything but `count` answers of status 200 is an error.
@@ -52,27 +51,59 @@ impl Client {
     }
 }
 
-fn exchange(stream: &mut TcpStream, request: &[u8], answer: &mut [u8]) -> Result<(), String> {
+/// The request of a job as bytes, Host included.
+fn request(job: &Job) -> Vec<u8> {
+    let (method, body) = match job.task {
+        Task::Up(bytes) => ("POST", vec![b'x'; bytes]),
+        Task::Small
+        | Task::Down(_)
+        | Task::Cache
+        | Task::Limit
+        | Task::Jwt
+        | Task::Grpc
+        | Task::WebSocket
+        | Task::Aggregate => ("GET", Vec::new()),
+    };
+    let mut text = format!("{method} {} HTTP/1.1\r\nHost: 127.0.0.1\r\n", job.path());
+    for (name, value) in headers(job) {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    [text.into_bytes(), body].concat()
+}
+
+fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Result<(), String> {
     stream.write_all(request).map_err(|error| error.to_string())?;
     let mut filled = 0;
-    loop {
-        let space = &mut answer[filled..];
+    let whole = loop {
+        let space = &mut buffer[filled..];
         if space.is_empty() {
-            return Err(format!("an answer of more than {ANSWER_BYTES_MAX} bytes"));
+            return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes"));
         }
-        match stream.read(space).map_err(|error| error.to_string())? {
-            0 => return Err("the connection was closed".to_owned()),
-            bytes => filled += bytes,
+        filled += read(stream, space)?;
+        if let Some(whole) = whole_answer(&buffer[..filled])? {
+            break whole;
         }
-        match whole_answer(&answer[..filled])? {
-            Some(length) if length == filled => return Ok(()),
-            Some(length) => return Err(format!("{} bytes too many", filled - length)),
-            None => {}
-        }
+    };
+    let mut missing = whole.checked_sub(filled).ok_or("an answer too long")?;
+    while missing > 0 {
+        let most = missing.min(buffer.len());
+        missing -= read(stream, &mut buffer[..most])?;
+    }
+    Ok(())
+}
+
+fn read(stream: &mut TcpStream, space: &mut [u8]) -> Result<usize, String> {
+    match stream.read(space).map_err(|error| error.to_string())? {
+        0 => Err("the connection was closed".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 
-/// The length of the answer that begins here; nothing while it is not all there.
+/// The length of the answer whose head stands here; nothing while the head is not all there.
 fn whole_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(head_end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
@@ -87,19 +118,19 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
         .find_map(|line| line.strip_prefix("content-length:"))
         .and_then(|value| value.trim().parse().ok())
         .ok_or("the answer has no Content-Length")?;
-    let whole = head_end + 4 + length;
-    Ok((bytes.len() >= whole).then_some(whole))
+    Ok(Some(head_end + 4 + length))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenarios::Scenario;
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_when_its_body_is() {
+    fn the_length_of_an_answer_is_known_from_its_head() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(whole_answer(text), Ok(Some(text.len())));
-        assert_eq!(whole_answer(&text[..text.len() - 1]), Ok(None));
+        assert_eq!(whole_answer(&text[..text.len() - 3]), Ok(Some(text.len())));
         assert_eq!(whole_answer(&text[..20]), Ok(None));
     }
 
@@ -108,6 +139,21 @@ mod tests {
         let refused = whole_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(refused, Err("the answer is `http/1.1 502 bad gateway`".to_owned()));
         assert!(whole_answer(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    fn job(name: &str) -> Job {
+        Scenario::named(name).expect("in the list").job
+    }
+
+    #[test]
+    fn the_request_has_six_headers_and_the_body_it_names() {
+        let bare = String::from_utf8(request(&job("bare"))).expect("text");
+        assert_eq!(bare.matches("\r\n").count(), 8);
+        let upload = request(&job("upload"));
+        let head = String::from_utf8_lossy(&upload[..600]).into_owned();
+        assert!(head.starts_with("POST /sink HTTP/1.1\r\nHost: "));
+        let end = head.find("\r\n\r\n").expect("the head ends") + 4;
+        assert!(head.contains(&format!("Content-Length: {}\r\n", upload.len() - end)));
     }
 
     /// Answers every request on one connection; returns how many there were.
@@ -126,7 +172,7 @@ mod tests {
     fn the_count_is_exact() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let mut client = Client::connect(port).expect("listening");
+        let mut client = Client::connect(port, &job("bare")).expect("listening");
         let threads: Vec<_> = (0..CONNECTIONS)
             .map(|_| listener.accept().expect("a client").0)
             .map(|stream| std::thread::spawn(move || serve(stream)))

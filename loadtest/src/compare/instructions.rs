@@ -1,4 +1,5 @@
-//! User instructions per request by callgrind: repeatable to about 1 %, where time on a shared machine is not.
+//! User instructions and allocations per request by callgrind: repeatable to about 1 %, where time on a shared machine is
+//! not.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,15 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::allocations;
+use super::certificates::Certificates;
 use super::client::Client;
 use super::configs::Prepared;
+use super::document::LeftOut;
+use super::load::{self, Amount, Generator};
 use super::process::{PROXY_CORE, Started, find_program, pinned};
 use super::proxies::Kind;
-use super::settings::Settings;
+use super::scenarios::Wire;
 
 /// Two processes get different numbers of requests; start, warm-up and end cancel out in the difference.
-const FEW: usize = 500;
-const MANY: usize = 2_500;
+const FEW: u32 = 500;
+const MANY: u32 = 2_500;
 
 /// Requests before the counted ones: connections, pools and caches are in place afterwards.
 const WARM_UP: usize = 100;
@@ -29,29 +34,72 @@ const END_TIME: Duration = Duration::from_secs(60);
 pub(super) struct Counted {
     pub(super) kind: Kind,
     pub(super) per_request: f64,
+    /// Calls of the allocator that hand out memory.
+    pub(super) allocations_per_request: f64,
 }
 
-pub(super) fn measure(settings: &Settings, set: &[Prepared<'_>]) -> Result<Vec<Counted>, String> {
-    let mut all = Vec::new();
+/// What one run under callgrind left behind.
+struct Run {
+    requests: u64,
+    counts: PathBuf,
+    text: String,
+}
+
+/// Counts each; who does not run under valgrind is left out with the reason.
+pub(super) fn measure(
+    profile_file: Option<&Path>,
+    certificates: &Certificates,
+    set: &[Prepared<'_>],
+) -> Result<(Vec<Counted>, Vec<LeftOut>), String> {
+    let (mut all, mut left_out) = (Vec::new(), Vec::new());
     for prepared in set {
-        let name = prepared.kind().name();
-        super::report::note(&format!("{name} under callgrind"));
-        let few = one_run(prepared, FEW).map_err(|error| format!("{name}: {error}"))?;
-        let many = one_run(prepared, MANY).map_err(|error| format!("{name}: {error}"))?;
-        let difference = total(&many)?.checked_sub(total(&few)?);
-        let difference = difference.ok_or_else(|| format!("{name}: more for fewer requests"))?;
-        let per_request = difference as f64 / (MANY - FEW) as f64;
-        all.push(Counted { kind: prepared.kind(), per_request });
-        if let (Kind::Gateway, Some(file)) = (prepared.kind(), &settings.profile) {
-            let text = profile(&few, &many, per_request)?;
+        let kind = prepared.kind();
+        super::report::note(&format!("{} under callgrind", kind.name()));
+        if let Some(reason) = kind.cannot_be_counted() {
+            left_out.push((kind, reason.to_owned()));
+            continue;
+        }
+        let runs = one_run(prepared, certificates, FEW)
+            .and_then(|few| Ok((few, one_run(prepared, certificates, MANY)?)));
+        let (few, many) = match runs {
+            Ok(runs) => runs,
+            Err(error) if matches!(kind, Kind::Nginx | Kind::Gateway) => {
+                return Err(format!("{}: {error}", kind.name()));
+            }
+            Err(error) => {
+                left_out.push((kind, error));
+                continue;
+            }
+        };
+        let counted = difference(kind, &few, &many)?;
+        if let (Kind::Gateway, Some(file)) = (kind, profile_file) {
+            let text = profile(&few, &many, counted.per_request)?;
             fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         }
+        all.push(counted);
     }
-    Ok(all)
+    Ok((all, left_out))
 }
 
-/// One process under callgrind from start to end; returns where the counts are.
-fn one_run(prepared: &Prepared<'_>, requests: usize) -> Result<PathBuf, String> {
+fn difference(kind: Kind, few: &Run, many: &Run) -> Result<Counted, String> {
+    let wrong = || format!("{}: more for fewer requests", kind.name());
+    let requests = many.requests.checked_sub(few.requests).filter(|&more| more > 0);
+    let requests = requests.ok_or_else(wrong)? as f64;
+    let instructions = total(many)?.checked_sub(total(few)?).ok_or_else(wrong)?;
+    let calls = allocations::calls(&many.text).saturating_sub(allocations::calls(&few.text));
+    Ok(Counted {
+        kind,
+        per_request: instructions as f64 / requests,
+        allocations_per_request: calls as f64 / requests,
+    })
+}
+
+/// One process under callgrind from start to end.
+fn one_run(
+    prepared: &Prepared<'_>,
+    certificates: &Certificates,
+    requests: u32,
+) -> Result<Run, String> {
     let counts = prepared.folder.join(format!("callgrind.{requests}"));
     let valgrind = find_program("valgrind").ok_or("valgrind is not installed")?;
     let mut command = pinned(PROXY_CORE, &valgrind);
@@ -63,16 +111,29 @@ fn one_run(prepared: &Prepared<'_>, requests: usize) -> Result<PathBuf, String> 
     let messages = prepared.folder.join(format!("messages.{requests}"));
     let mut process = Started::start("valgrind", &mut command, messages)?;
     process.wait_for_port(prepared.port, START_TIME)?;
-    let mut client = Client::connect(prepared.port)?;
-    client.send(WARM_UP + requests)?;
-    drop(client);
+    let requests = ask(prepared, certificates, requests)?;
     process.end(END_TIME)?;
-    Ok(counts)
+    let text = fs::read_to_string(&counts).map_err(|e| format!("{}: {e}", counts.display()))?;
+    Ok(Run { requests, counts, text })
 }
 
-fn total(counts: &Path) -> Result<u64, String> {
-    let text = fs::read_to_string(counts).map_err(|e| format!("{}: {e}", counts.display()))?;
-    parse_total(&text).ok_or_else(|| format!("{}: no totals", counts.display()))
+/// Sends that many requests, or nearly: returns how many.
+fn ask(prepared: &Prepared<'_>, certificates: &Certificates, requests: u32) -> Result<u64, String> {
+    if prepared.job.wire == Wire::Http1 {
+        let mut client = Client::connect(prepared.port, &prepared.job)?;
+        client.send(WARM_UP + requests as usize)?;
+        return Ok(u64::from(requests));
+    }
+    // Slow enough that each is answered before the next one is due: what is counted is the same then in every run. A
+    // handshake takes a tenth of a second under valgrind.
+    let rate = if prepared.job.wire.is_new() { 5 } else { 100 };
+    let seconds = requests / 100;
+    let amount = Amount { connections: 4, seconds, rate: Some(rate) };
+    Ok(load::run(Generator::Run, prepared, certificates, amount)?.requests)
+}
+
+fn total(run: &Run) -> Result<u64, String> {
+    parse_total(&run.text).ok_or_else(|| format!("{}: no totals", run.counts.display()))
 }
 
 /// callgrind ends its file with `totals: N`; older ones begin it with `summary: N`.
@@ -84,10 +145,10 @@ fn parse_total(text: &str) -> Option<u64> {
 }
 
 /// The functions by instructions per request: again the difference of the two runs.
-fn profile(few: &Path, many: &Path, per_request: f64) -> Result<String, String> {
-    let few = parse_functions(&annotate(few)?);
-    let many = parse_functions(&annotate(many)?);
-    let requests = (MANY - FEW) as f64;
+fn profile(few: &Run, many: &Run, per_request: f64) -> Result<String, String> {
+    let requests = (many.requests - few.requests) as f64;
+    let few = parse_functions(&annotate(&few.counts)?);
+    let many = parse_functions(&annotate(&many.counts)?);
     let mut functions: Vec<(f64, String)> = many
         .into_iter()
         .map(|(name, count)| {

@@ -7,37 +7,36 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::load::Generator;
 use super::settings::Measure;
 
 /// The core of the proxies; the origin and the load share the other one.
 pub(super) const PROXY_CORE: u32 = 0;
 pub(super) const LOAD_CORE: u32 = 1;
 
-/// The machine has what a comparison needs.
-pub(super) struct Stage {
-    pub(super) ticks_per_second: u64,
-}
-
-impl Stage {
-    /// Says everything that is missing at once.
-    pub(super) fn check(measure: Measure) -> Result<Self, String> {
-        let measuring = match measure {
-            Measure::Time => "wrk",
-            Measure::Instructions => "valgrind",
-        };
-        // The origin is an nginx too, so without nginx there is nothing to compare with.
-        let missing: Vec<&str> = ["nginx", "taskset", "setpriv", "getconf", measuring]
-            .into_iter()
-            .filter(|name| find_program(name).is_none())
-            .collect();
-        if !missing.is_empty() {
-            return Err(format!("not installed: {} (apt-get install them)", missing.join(", ")));
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if cores < 2 {
-            return Err("two cores are needed: one for the proxy, one for origin and load".into());
-        }
-        Ok(Self { ticks_per_second: super::procfs::ticks_per_second()? })
+/// The machine has what a comparison needs; else everything that is missing is said at once.
+pub(super) fn check(measure: Measure, generator: Generator) -> Result<(), String> {
+    // The origin is an nginx too, so without nginx there is nothing to compare with.
+    let mut needed =
+        vec![("nginx", "nginx-light"), ("taskset", "util-linux"), ("setpriv", "util-linux")];
+    if measure == Measure::Instructions {
+        needed.push(("valgrind", "valgrind"));
+    }
+    if generator == Generator::Wrk {
+        needed.push(("wrk", "wrk"));
+    }
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter(|(program, _)| find_program(program).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    if !missing.is_empty() {
+        return Err(format!("not installed: apt-get install {}", missing.join(" ")));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match cores {
+        0 | 1 => Err("two cores are needed: one for the proxy, one for origin and load".to_owned()),
+        _ => Ok(()),
     }
 }
 

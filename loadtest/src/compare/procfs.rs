@@ -2,18 +2,20 @@
 
 use std::fs;
 
-/// The fields of /proc/PID/stat that are counted here; times in clock ticks.
-#[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    parent: u32,
-    ticks: u64,
+/// CPU time (user and system, in nanoseconds) of `pid` and everything below it, thread by thread from the scheduler: a
+/// clock tick would be a hundredth of a round. What a thread or child used that has ended since is lost.
+pub(super) fn cpu_ns(pid: u32) -> Result<u64, String> {
+    let times = family(pid)?.into_iter().filter_map(cpu_ns_of);
+    times.reduce(|all, one| all + one).ok_or_else(|| format!("process {pid} is gone"))
 }
 
-/// CPU ticks (user and system, ended children included) of `pid` and everything below it.
-pub(super) fn cpu_ticks(pid: u32) -> Result<u64, String> {
-    let below = family(pid)?.into_iter().filter(|&member| member != pid);
-    let of_children: u64 = below.filter_map(|child| Some(stat(child).ok()?.ticks)).sum();
-    Ok(stat(pid)?.ticks + of_children)
+fn cpu_ns_of(pid: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let times = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Some(times.sum())
 }
 
 /// Resident memory of `pid` and everything below it, in KiB; pages they share count in each. A child that has just
@@ -30,22 +32,8 @@ fn resident_of(pid: u32) -> Result<u64, String> {
     parse_resident(&text).ok_or_else(|| format!("{path}: no VmRSS"))
 }
 
-/// Clock ticks in a second, as `getconf` says.
-pub(super) fn ticks_per_second() -> Result<u64, String> {
-    let output = std::process::Command::new("getconf")
-        .arg("CLK_TCK")
-        .output()
-        .map_err(|error| format!("getconf: {error}"))?;
-    String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse()
-        .map_err(|_| "getconf CLK_TCK: not a number".to_owned())
-}
-
-fn stat(pid: u32) -> Result<Stat, String> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    parse_stat(&text).ok_or_else(|| format!("{path}: not understood"))
+fn parent(pid: u32) -> Option<u32> {
+    parse_parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// `pid` and all that descend from it.
@@ -53,7 +41,7 @@ fn family(pid: u32) -> Result<Vec<u32>, String> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .map_err(|error| format!("/proc: {error}"))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|member| Some((member, stat(member).ok()?.parent)))
+        .filter_map(|member| Some((member, parent(member)?)))
         .collect();
     Ok(descendants(pid, &parents))
 }
@@ -69,12 +57,9 @@ fn descendants(pid: u32, parents: &[(u32, u32)]) -> Vec<u32> {
 }
 
 /// The command stands in brackets and may itself hold brackets and spaces: the fields begin after the last one.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks =
-        fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum::<Option<_>>();
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: ticks? })
+fn parse_parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn parse_resident(status: &str) -> Option<u64> {
@@ -89,9 +74,9 @@ mod tests {
     #[test]
     fn a_process_is_read_although_its_name_has_brackets() {
         let text = "42 (a) b (c)) S 7 42 42 0 -1 4194560 100 200 0 0 11 22 3 4 20 0 1 0 5 6 7";
-        assert_eq!(parse_stat(text), Some(Stat { parent: 7, ticks: 40 }));
-        assert_eq!(parse_stat("42 (a) S 7"), None);
-        assert_eq!(parse_stat(""), None);
+        assert_eq!(parse_parent(text), Some(7));
+        assert_eq!(parse_parent("42 (a) S"), None);
+        assert_eq!(parse_parent(""), None);
     }
 
     #[test]
@@ -111,6 +96,7 @@ mod tests {
     fn this_very_process_can_be_read() {
         let pid = std::process::id();
         assert!(resident_kib(pid).expect("own memory") > 100);
-        assert!(cpu_ticks(pid).is_ok());
+        let before = cpu_ns(pid).expect("own time");
+        assert!(before > 0 && cpu_ns(u32::MAX).is_err());
     }
 }

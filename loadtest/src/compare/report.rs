@@ -1,12 +1,16 @@
-//! What the comparison prints: a table for people, JSON for programs; notes go to stderr.
+//! What the comparison prints: tables for people, JSON for programs; notes go to stderr.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
 
-use super::configs::{Prepared, Scenario};
+use serde_json::Value;
+
+use super::configs::Prepared;
+use super::document::{COLUMNS, LeftOut, base, instruction_ratio};
+use super::growth::{Growth, Step};
 use super::instructions::Counted;
 use super::proxies::Kind;
-use super::rounds::{Figures, Measured};
+use super::rounds::Measured;
+use super::scenarios::{Edge, Scenario};
 use super::settings::Settings;
-use super::statistics::{median, median_ratio};
 
 /// A line about the work, kept out of the result.
 pub(super) fn note(text: &str) {
@@ -14,193 +18,144 @@ pub(super) fn note(text: &str) {
 }
 
 pub(super) fn show_config(prepared: &Prepared<'_>) {
-    let text = std::fs::read_to_string(&prepared.config).unwrap_or_default();
-    note(&format!("--- {}\n{text}", prepared.config.display()));
+    note(&format!("--- {}\n{}", prepared.config.display(), prepared.config_text()));
 }
 
-/// One column: its names, its value in a round, how many digits after the point.
-struct Column {
-    title: &'static str,
-    key: &'static str,
-    value: fn(&Figures) -> f64,
-    digits: usize,
+/// The document of `--json`.
+pub(super) fn document(document: &Value) {
+    println!("{document}");
 }
 
-const COLUMNS: [Column; 5] = [
-    Column {
-        title: "CPU µs/request",
-        key: "cpu_us_per_request",
-        value: |figures| figures.cpu_us_per_request,
-        digits: 2,
-    },
-    Column {
-        title: "requests/s",
-        key: "requests_per_second",
-        value: |figures| figures.requests_per_second,
-        digits: 0,
-    },
-    Column { title: "p50 ms", key: "p50_ms", value: |figures| figures.p50_ms, digits: 2 },
-    Column { title: "p99 ms", key: "p99_ms", value: |figures| figures.p99_ms, digits: 2 },
-    Column { title: "RSS MB", key: "rss_mb", value: |figures| figures.resident_mb, digits: 1 },
-];
-
-/// A column's median, and the median of its ratios to nginx round by round.
-fn summary(column: &Column, one: &Measured, all: &[Measured]) -> (f64, Option<f64>) {
-    let values = |measured: &Measured| measured.rounds.iter().map(column.value).collect::<Vec<_>>();
-    let own = values(one);
-    let nginx = all.iter().find(|measured| measured.kind == Kind::Nginx);
-    let ratio = nginx.and_then(|nginx| median_ratio(&own, &values(nginx)));
-    (median(&own).unwrap_or(f64::NAN), ratio)
+/// Lines of a table.
+pub(super) fn table(lines: &[String]) {
+    lines.iter().for_each(|line| println!("{line}"));
 }
 
-pub(super) fn time_table(scenario: Scenario, settings: &Settings, all: &[Measured]) {
+/// Width of a column: value, ratio and spread.
+const WIDTH: usize = 21;
+
+fn name_of(base: Option<Kind>) -> &'static str {
+    base.map_or("nobody", Kind::name)
+}
+
+pub(super) fn time(
+    scenario: &Scenario,
+    settings: &Settings,
+    all: &[Measured],
+    missing: &[LeftOut],
+) -> Vec<String> {
     let Settings { rounds, seconds, connections, .. } = settings;
-    println!(
-        "scenario {}: medians of {rounds} rounds of {seconds} s, {connections} connections; in brackets: \
-         median ratio to nginx",
-        scenario.name()
-    );
-    print!("{:<9}", "");
-    COLUMNS.iter().for_each(|column| print!(" {:>19}", column.title));
-    println!(" {:>11}", "logged");
+    let mut lines = vec![format!(
+        "\n{}: {} ({rounds} rounds of {seconds} s, {connections} at once; medians, in brackets ratio to {} \
+         ± half of the distance between the quartiles)",
+        scenario.name,
+        scenario.does,
+        name_of(base(all.iter().map(|one| one.kind)))
+    )];
+    let titles: String =
+        COLUMNS.iter().map(|column| format!(" {:>WIDTH$}", column.title)).collect();
+    lines.push(format!("{:<9}{titles} {:>8}", "", "logged"));
     for one in all {
-        print!("{:<9}", one.kind.name());
-        for column in &COLUMNS {
-            let (value, ratio) = summary(column, one, all);
-            let ratio = ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
-            print!(" {:>19}", format!("{value:.*}{ratio}", column.digits));
-        }
-        println!(" {:>11}", logged(scenario, one));
+        let cells: String = COLUMNS
+            .iter()
+            .map(|column| {
+                let (value, ratio) = column.summary(one, all);
+                let value =
+                    value.map_or("-".to_owned(), |value| format!("{value:.*}", column.digits));
+                let ratio = ratio.map_or(String::new(), |ratio| {
+                    format!(" ({:.2} ±{:.2})", ratio.median, ratio.spread)
+                });
+                format!(" {:>WIDTH$}", format!("{value}{ratio}"))
+            })
+            .collect();
+        lines.push(format!("{:<9}{cells} {:>8}", one.kind.name(), logged(scenario, one)));
     }
+    lines.extend(left_out(missing));
+    lines
 }
 
-fn logged(scenario: Scenario, one: &Measured) -> String {
-    match (scenario, one.logged) {
+fn logged(scenario: &Scenario, one: &Measured) -> String {
+    match (scenario.job.edge, one.logged) {
         (_, Some(share)) => format!("{:.1} %", share * 100.0),
-        (Scenario::Plain, None) => "ring".to_owned(),
-        (Scenario::Bare, None) => "-".to_owned(),
+        (Edge::Full, None) => "ring".to_owned(),
+        (Edge::Bare, None) => "-".to_owned(),
     }
 }
 
-pub(super) fn time_json(scenario: Scenario, settings: &Settings, all: &[Measured]) {
-    println!("{}", time_document(scenario, settings, all));
+fn left_out(missing: &[LeftOut]) -> impl Iterator<Item = String> + '_ {
+    missing.iter().map(|(kind, reason)| format!("{:<9} left out: {reason}", kind.name()))
 }
 
-fn time_document(scenario: Scenario, settings: &Settings, all: &[Measured]) -> String {
-    let proxies: Vec<String> = all.iter().map(|one| proxy_document(one, all)).collect();
-    format!(
-        r#"{{"scenario":"{}","rounds":{},"seconds":{},"connections":{},"proxies":{{{}}}}}"#,
-        scenario.name(),
-        settings.rounds,
-        settings.seconds,
-        settings.connections,
-        proxies.join(",")
-    )
+pub(super) fn growth(growth: Growth, steps: &[Step]) -> Vec<String> {
+    let mut lines = vec![format!(
+        "\ncost by growth of {}: CPU µs/request (ratio to {} of the same step)",
+        growth.name(),
+        steps
+            .first()
+            .map_or("nobody", |step| name_of(base(step.measured.iter().map(|one| one.kind))))
+    )];
+    let titles: String = steps.iter().map(|step| format!(" {:>WIDTH$}", step.count)).collect();
+    lines.push(format!("{:<9}{titles}", ""));
+    for one in steps.first().map_or(&[] as &[Measured], |step| &step.measured) {
+        let cells: String = steps
+            .iter()
+            .filter_map(|step| {
+                let own = step.measured.iter().find(|measured| measured.kind == one.kind)?;
+                let (value, ratio) = COLUMNS[0].summary(own, &step.measured);
+                let ratio = ratio?;
+                Some(format!(
+                    " {:>WIDTH$}",
+                    format!("{:.2} ({:.2} ±{:.2})", value?, ratio.median, ratio.spread)
+                ))
+            })
+            .collect();
+        lines.push(format!("{:<9}{cells}", one.kind.name()));
+    }
+    lines
 }
 
-fn proxy_document(one: &Measured, all: &[Measured]) -> String {
-    let mut members: Vec<String> = COLUMNS
-        .iter()
-        .map(|column| {
-            let (value, ratio) = summary(column, one, all);
-            let rounds: Vec<String> =
-                one.rounds.iter().map(|figures| number(Some((column.value)(figures)))).collect();
-            format!(
-                r#""{}":{{"median":{},"ratio":{},"rounds":[{}]}}"#,
-                column.key,
-                number(Some(value)),
-                number(ratio),
-                rounds.join(",")
-            )
-        })
-        .collect();
-    members.push(format!(r#""logged":{}"#, number(one.logged)));
-    format!(r#""{}":{{{}}}"#, one.kind.name(), members.join(","))
-}
-
-/// JSON knows no NaN and no infinity.
-fn number(value: Option<f64>) -> String {
-    value
-        .filter(|value| value.is_finite())
-        .map_or_else(|| "null".to_owned(), |value| format!("{value:.4}"))
-}
-
-fn instruction_ratio(one: &Counted, all: &[Counted]) -> Option<f64> {
-    let nginx = all.iter().find(|counted| counted.kind == Kind::Nginx)?;
-    Some(one.per_request / nginx.per_request)
-}
-
-pub(super) fn instructions_table(scenario: Scenario, all: &[Counted]) {
-    println!(
-        "scenario {}: user instructions per request; in brackets: ratio to nginx",
-        scenario.name()
-    );
+pub(super) fn instructions(
+    scenario: &Scenario,
+    all: &[Counted],
+    missing: &[LeftOut],
+) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "\n{}: {} (in brackets: ratio to {})",
+            scenario.name,
+            scenario.does,
+            name_of(base(all.iter().map(|one| one.kind)))
+        ),
+        format!("{:<9} {:>29} {:>20}", "", "user instructions/request", "allocations/request"),
+    ];
     for one in all {
         let ratio =
             instruction_ratio(one, all).map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
-        println!("{:<9} {:>10.0}{ratio}", one.kind.name(), one.per_request);
+        let cell = format!("{:.0}{ratio}", one.per_request);
+        let allocations = one.allocations_per_request;
+        lines.push(format!("{:<9} {cell:>29} {allocations:>20.1}", one.kind.name()));
     }
-}
-
-pub(super) fn instructions_json(scenario: Scenario, all: &[Counted]) {
-    let proxies: Vec<String> = all
-        .iter()
-        .map(|one| {
-            format!(
-                r#""{}":{{"instructions_per_request":{},"ratio":{}}}"#,
-                one.kind.name(),
-                number(Some(one.per_request)),
-                number(instruction_ratio(one, all))
-            )
-        })
-        .collect();
-    println!(r#"{{"scenario":"{}","proxies":{{{}}}}}"#, scenario.name(), proxies.join(","));
+    lines.extend(left_out(missing));
+    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
+    use super::super::document::tests::measured;
+    use super::super::scenarios::ALL;
+    use super::super::settings::tests::parsed;
     use super::*;
 
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        settings: Settings,
-    }
-
-    fn settings() -> Settings {
-        Line::parse_from(["compare"]).settings
-    }
-
-    fn measured(kind: Kind, cpu: &[f64]) -> Measured {
-        let rounds = cpu.iter().map(|&cpu_us_per_request| Figures {
-            cpu_us_per_request,
-            requests_per_second: 1_000.0,
-            p50_ms: 1.0,
-            p99_ms: 2.0,
-            resident_mb: 10.0,
-        });
-        Measured { kind, rounds: rounds.collect(), logged: None }
-    }
-
     #[test]
-    fn the_document_has_medians_and_ratios_to_nginx() {
+    fn the_table_tells_ratio_spread_and_who_is_left_out() {
         let all = [
             measured(Kind::Nginx, &[10.0, 20.0, 12.0]),
             measured(Kind::Gateway, &[11.0, 40.0, 12.0]),
         ];
-        let text = time_document(Scenario::Plain, &settings(), &all);
-        let gateway = r#""gateway":{"cpu_us_per_request":{"median":12.0000,"ratio":1.1000,"rounds":[11.0000,40.0000,12.0000]}"#;
-        assert!(text.contains(gateway), "{text}");
-        assert!(text.contains(r#""logged":null"#), "{text}");
-    }
-
-    #[test]
-    fn without_nginx_there_is_no_ratio() {
-        let all = [measured(Kind::Haproxy, &[10.0])];
-        let text = time_document(Scenario::Bare, &settings(), &all);
-        assert!(text.contains(r#""ratio":null"#), "{text}");
-        assert_eq!(number(Some(f64::NAN)), "null");
+        let missing = [(Kind::Caddy, "not installed".to_owned())];
+        let lines = time(&ALL[0], &parsed("").expect("defaults"), &all, &missing);
+        assert!(lines[0].starts_with("\nbare: one route"), "{}", lines[0]);
+        assert!(lines[3].contains("12.00 (1.10 ±0.25)"), "{}", lines[3]);
+        assert_eq!(lines[4], "caddy     left out: not installed");
     }
 }

@@ -1,16 +1,19 @@
-//! The rounds of a comparison in time: every proxy in turn, CPU time beside what wrk counted.
+//! The rounds of a comparison in time: every proxy in turn, CPU time beside what the load counted.
 
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::certificates::Certificates;
 use super::configs::Prepared;
-use super::process::{PROXY_CORE, Stage, Started, pause, pinned};
+use super::document::LeftOut;
+use super::load::{self, Amount, Generator};
+use super::process::{PROXY_CORE, Started, pause, pinned};
 use super::procfs;
 use super::proxies::Kind;
-use super::settings::Settings;
-use super::wrk;
 
 /// One proxy's figures in one round.
 pub(super) struct Figures {
@@ -18,22 +21,35 @@ pub(super) struct Figures {
     pub(super) requests_per_second: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
+    pub(super) p99_9_ms: Option<f64>,
     pub(super) resident_mb: f64,
+    pub(super) percentiles: Value,
+    pub(super) timeline: Value,
 }
 
 /// One proxy's figures, a round each.
 pub(super) struct Measured {
     pub(super) kind: Kind,
+    pub(super) config: String,
     pub(super) rounds: Vec<Figures>,
     /// Log lines ÷ requests over all rounds, where the log is a file: 1 when nothing was dropped.
     pub(super) logged: Option<f64>,
 }
 
+/// How the rounds go.
+pub(super) struct Plan<'a> {
+    pub(super) rounds: u32,
+    pub(super) amount: Amount,
+    pub(super) generator: Generator,
+    pub(super) certificates: &'a Certificates,
+}
+
 /// The share of requests that has to be in the log; what is under way at the end of a round may be missing.
 const LOGGED_LEAST: f64 = 0.999;
 
-struct Runner<'a> {
-    prepared: &'a Prepared<'a>,
+/// A proxy that runs, and its figures so far.
+pub(super) struct Runner<'a> {
+    pub(super) prepared: &'a Prepared<'a>,
     process: Started,
     rounds: Vec<Figures>,
     requests: u64,
@@ -43,64 +59,86 @@ struct Runner<'a> {
 /// How long a buffered log may take to reach its file: nginx's flush is one second.
 const LOG_FLUSH: Duration = Duration::from_millis(1_500);
 
+/// Starts all, measures in turn. Who does not start or answer at first is left out with the reason.
 pub(super) fn measure(
-    settings: &Settings,
-    stage: &Stage,
+    plan: &Plan<'_>,
     set: &[Prepared<'_>],
-) -> Result<Vec<Measured>, String> {
-    let Some(first) = set.first() else { return Ok(Vec::new()) };
-    let script = wrk::write_script(&first.folder)?;
-    let mut runners = set.iter().map(start).collect::<Result<Vec<_>, String>>()?;
-    for runner in &mut runners {
-        // Fills pools and caches, so that the first round is like the others.
-        let warm = wrk::run(&script, runner.prepared.port, settings.connections, 1);
-        runner.requests += named(runner.prepared, warm)?.requests;
-    }
-    for round in 1..=settings.rounds {
-        super::report::note(&format!("round {round} of {}", settings.rounds));
-        // Another one begins each round: nobody always runs on the warmest or the most disturbed core.
-        runners.rotate_left(1);
-        for runner in &mut runners {
-            one_round(settings, stage, &script, runner)?;
+) -> Result<(Vec<Measured>, Vec<LeftOut>), String> {
+    let mut runners = Vec::new();
+    let mut failed = Vec::new();
+    for prepared in set {
+        match start(prepared).and_then(|runner| warm_up(plan, runner)) {
+            Ok(runner) => runners.push(runner),
+            // Ours and the base have to work; a peer that does not is the reader's to judge.
+            Err(error) if matches!(prepared.kind(), Kind::Nginx | Kind::Gateway) => {
+                return Err(format!("{}: {error}", prepared.kind().name()));
+            }
+            Err(error) => failed.push((prepared.kind(), error)),
         }
-        count_logs(&mut runners)?;
+    }
+    for round in 1..=plan.rounds {
+        super::report::note(&format!("round {round} of {}", plan.rounds));
+        one_round(plan, &mut runners)?;
     }
     let mut measured: Vec<Measured> = runners.into_iter().map(finish).collect();
     measured.iter().for_each(warn_of_dropped_lines);
     measured.sort_by_key(|one| set.iter().position(|prepared| prepared.kind() == one.kind));
-    Ok(measured)
+    Ok((measured, failed))
 }
 
-fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, String> {
+/// Everybody once. Another one begins each round: nobody always runs on the warmest or the most disturbed core.
+fn one_round(plan: &Plan<'_>, runners: &mut [Runner<'_>]) -> Result<(), String> {
+    if !runners.is_empty() {
+        runners.rotate_left(1);
+    }
+    for runner in &mut *runners {
+        let name = runner.prepared.kind().name();
+        runner.measure(plan).map_err(|error| format!("{name}: {error}"))?;
+    }
+    count_logs(runners)
+}
+
+/// Starts a proxy on its core.
+pub(super) fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, String> {
     let mut command = pinned(PROXY_CORE, &prepared.proxy.program);
     prepared.add_arguments(&mut command, &prepared.config);
     let name = prepared.kind().name();
     let mut process = Started::start(name, &mut command, prepared.folder.join("messages"))?;
-    process.wait_for_port(prepared.port, Duration::from_secs(10))?;
+    process.wait_for_port(prepared.port, Duration::from_secs(20))?;
     Ok(Runner { prepared, process, rounds: Vec::new(), requests: 0, lines: 0 })
 }
 
-fn one_round(
-    settings: &Settings,
-    stage: &Stage,
-    script: &Path,
-    runner: &mut Runner<'_>,
-) -> Result<(), String> {
-    let pid = runner.process.pid();
-    let before = procfs::cpu_ticks(pid)?;
-    let counted = wrk::run(script, runner.prepared.port, settings.connections, settings.seconds);
-    let counted = named(runner.prepared, counted)?;
-    let ticks = procfs::cpu_ticks(pid)? - before;
-    let cpu_us = ticks as f64 * 1e6 / stage.ticks_per_second as f64;
-    runner.requests += counted.requests;
-    runner.rounds.push(Figures {
-        cpu_us_per_request: cpu_us / counted.requests as f64,
-        requests_per_second: counted.requests_per_second,
-        p50_ms: counted.p50.as_secs_f64() * 1e3,
-        p99_ms: counted.p99.as_secs_f64() * 1e3,
-        resident_mb: procfs::resident_kib(pid)? as f64 / 1024.0,
-    });
-    Ok(())
+/// Fills pools and caches, so that the first round is like the others.
+pub(super) fn warm_up<'a>(plan: &Plan<'_>, mut runner: Runner<'a>) -> Result<Runner<'a>, String> {
+    let amount = Amount { seconds: 1, ..plan.amount };
+    let warm = load::run(plan.generator, runner.prepared, plan.certificates, amount)?;
+    runner.requests += warm.requests;
+    Ok(runner)
+}
+
+impl Runner<'_> {
+    /// One round of this proxy.
+    pub(super) fn measure(&mut self, plan: &Plan<'_>) -> Result<(), String> {
+        let pid = self.process.pid();
+        let before = procfs::cpu_ns(pid)?;
+        let counted = load::run(plan.generator, self.prepared, plan.certificates, plan.amount)?;
+        let used = procfs::cpu_ns(pid)?.saturating_sub(before);
+        if counted.requests == 0 {
+            return Err("not one request was answered".to_owned());
+        }
+        self.requests += counted.requests;
+        self.rounds.push(Figures {
+            cpu_us_per_request: used as f64 / 1e3 / counted.requests as f64,
+            requests_per_second: counted.requests_per_second,
+            p50_ms: counted.p50_ms,
+            p99_ms: counted.p99_ms,
+            p99_9_ms: counted.p99_9_ms,
+            resident_mb: procfs::resident_kib(pid)? as f64 / 1024.0,
+            percentiles: counted.percentiles,
+            timeline: counted.timeline,
+        });
+        Ok(())
+    }
 }
 
 /// Counts what the logs got and empties them: a round writes tens of megabytes.
@@ -132,10 +170,12 @@ fn count_lines(log: &Path) -> std::io::Result<u64> {
     Ok(lines)
 }
 
-fn finish(runner: Runner<'_>) -> Measured {
-    let logged =
-        runner.prepared.log.is_some().then(|| runner.lines as f64 / runner.requests as f64);
-    Measured { kind: runner.prepared.kind(), rounds: runner.rounds, logged }
+/// Ends the proxy and keeps its figures.
+pub(super) fn finish(runner: Runner<'_>) -> Measured {
+    let Runner { prepared, process, rounds, requests, lines } = runner;
+    drop(process);
+    let logged = prepared.log.is_some().then(|| lines as f64 / requests as f64);
+    Measured { kind: prepared.kind(), config: prepared.config_text(), rounds, logged }
 }
 
 /// Who drops log lines does less work than the others.
@@ -147,8 +187,4 @@ fn warn_of_dropped_lines(one: &Measured) {
             share * 100.0
         ));
     }
-}
-
-fn named<T>(prepared: &Prepared<'_>, result: Result<T, String>) -> Result<T, String> {
-    result.map_err(|error| format!("{}: {error}", prepared.kind().name()))
 }

@@ -4,42 +4,66 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::configs::Scenario;
+use super::growth::Growth;
+use super::load::Generator;
 use super::proxies::Kind;
+use super::scenarios::{self, Scenario};
 
-/// nginx, HAProxy and the gateway do the same work in turn on core 0; origin and load share core 1.
+/// The gateway and its peers do the same work in turn on core 0; origin and load share core 1.
 #[derive(Args, Debug)]
 pub(crate) struct Settings {
     /// Rounds, each proxy once a round.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) rounds: u32,
     /// Seconds of load per proxy and round.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(super) seconds: u32,
-    /// Keep-alive connections of the load.
+    /// Requests at once: keep-alive connections, or an eighth as many with HTTP/2.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) connections: u32,
-    /// plain: 100 routes, forwarded headers, access log, counters; bare: one route, none of these.
-    #[arg(long, value_delimiter = ',', default_value = "plain", value_parser = scenario)]
-    pub(super) scenario: Vec<Scenario>,
-    /// Of nginx, haproxy, gateway. Default: all.
-    #[arg(long, value_delimiter = ',', default_value = "nginx,haproxy,gateway", value_parser = kind)]
+    /// Of bare, plain, body-16k, body-1m, upload, cached, limited, jwt, tls, tls-new, tls-resumed, http2, grpc,
+    /// websocket, aggregate, everything; or `all`. Default: plain.
+    #[arg(long, value_delimiter = ',', value_parser = scenario)]
+    scenario: Vec<Chosen>,
+    /// The same request while these become more, instead of scenarios.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["scenario", "instructions"])]
+    pub(super) growth: Vec<Growth>,
+    /// Of nginx, haproxy, envoy, varnish, caddy, gateway.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "nginx,haproxy,envoy,varnish,caddy,gateway",
+        value_parser = kind
+    )]
     pub(super) only: Vec<Kind>,
     /// The gateway's program (`cargo xtask compare` builds one with the profile `dist`).
     #[arg(long, value_name = "PROGRAM")]
     gateway: Option<PathBuf>,
-    /// User instructions per request by callgrind instead of time.
+    /// What asks.
+    #[arg(long, value_enum, default_value = "run")]
+    pub(super) load: Generator,
+    /// User instructions and allocations per request by callgrind instead of time.
     #[arg(long)]
     instructions: bool,
     /// With --instructions: the gateway's functions, instructions per request each, into this file.
     #[arg(long, value_name = "FILE", requires = "instructions")]
     pub(super) profile: Option<PathBuf>,
+    /// Write a page of everything, with plots, machine, versions and configs.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
     /// Print the generated configs.
     #[arg(long)]
     pub(super) show_configs: bool,
     /// Keep the folder of configs and logs, and say where it is.
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+/// A word of `--scenario`.
+#[derive(Clone, Copy, Debug)]
+enum Chosen {
+    All,
+    One(Scenario),
 }
 
 /// What is counted.
@@ -57,6 +81,18 @@ impl Settings {
         }
     }
 
+    /// What is compared, in the order asked for; nothing where a growth is asked for instead.
+    pub(super) fn scenarios(&self) -> Vec<Scenario> {
+        let chosen = |chosen: &Chosen| match chosen {
+            Chosen::All => scenarios::ALL.to_vec(),
+            Chosen::One(scenario) => vec![*scenario],
+        };
+        match self.scenario.is_empty() && self.growth.is_empty() {
+            true => Scenario::named("plain").into_iter().collect(),
+            false => self.scenario.iter().flat_map(chosen).collect(),
+        }
+    }
+
     /// The gateway's program, wherever the proxies are started.
     pub(super) fn gateway(&self) -> Result<Option<PathBuf>, String> {
         let Some(path) = &self.gateway else { return Ok(None) };
@@ -68,8 +104,17 @@ impl Settings {
     }
 }
 
-fn scenario(name: &str) -> Result<Scenario, String> {
-    Scenario::named(name).ok_or_else(|| format!("`{name}` is not known"))
+fn scenario(name: &str) -> Result<Chosen, String> {
+    match name {
+        "all" => Ok(Chosen::All),
+        _ => Scenario::named(name)
+            .map(Chosen::One)
+            .ok_or_else(|| format!("`{name}` is not known; there are all, {}", names())),
+    }
+}
+
+fn names() -> String {
+    scenarios::ALL.map(|scenario| scenario.name).join(", ")
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
@@ -77,7 +122,7 @@ fn kind(name: &str) -> Result<Kind, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser as _;
 
     use super::*;
@@ -88,7 +133,7 @@ mod tests {
         settings: Settings,
     }
 
-    fn parsed(line: &str) -> Result<Settings, String> {
+    pub(in super::super) fn parsed(line: &str) -> Result<Settings, String> {
         let words = std::iter::once("compare").chain(line.split_whitespace());
         Line::try_parse_from(words).map(|line| line.settings).map_err(|error| error.to_string())
     }
@@ -99,9 +144,22 @@ mod tests {
                     --instructions --profile p.txt --keep --show-configs";
         let settings = parsed(line).expect("understood");
         assert_eq!((settings.rounds, settings.seconds, settings.connections), (2, 1, 8));
-        assert_eq!(settings.scenario, [Scenario::Plain, Scenario::Bare]);
+        assert_eq!(
+            settings.scenarios().iter().map(|one| one.name).collect::<Vec<_>>(),
+            ["plain", "bare"]
+        );
         assert_eq!(settings.only, [Kind::Nginx, Kind::Haproxy]);
         assert_eq!(settings.measure(), Measure::Instructions);
+    }
+
+    #[test]
+    fn the_scenario_is_plain_unless_others_or_a_growth_are_asked_for() {
+        let names = |line: &str| -> Vec<&str> {
+            parsed(line).expect(line).scenarios().iter().map(|one| one.name).collect()
+        };
+        assert_eq!(names(""), ["plain"]);
+        assert!(names("--growth routes,plugins").is_empty());
+        assert_eq!(names("--scenario all").len(), scenarios::ALL.len());
     }
 
     #[test]
@@ -111,7 +169,9 @@ mod tests {
             ("--rounds", "a value is required"),
             ("--rounds 0", "0 is not in 1..=100"),
             ("--scenario plain,bear", "`bear` is not known"),
-            ("--only caddy", "`caddy` is not known"),
+            ("--only apache", "`apache` is not known"),
+            ("--growth routes --scenario bare", "cannot be used with"),
+            ("--load ab", "possible values: run, wrk"),
             ("--profile x", "--instructions"),
         ];
         for (line, expected) in cases {

@@ -12,10 +12,33 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The median over the rounds of `values` ÷ `base` of the same round: what disturbed a round disturbed both.
-pub(super) fn median_ratio(values: &[f64], base: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = values.iter().zip(base).map(|(value, base)| value / base).collect();
-    median(&ratios)
+/// Ratios to a base, a round each, and what they say together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ratio {
+    pub(super) median: f64,
+    /// Half of the distance between the quartiles: half of the rounds lie within twice this.
+    pub(super) spread: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
+}
+
+/// `values` ÷ `base` of the same round: what disturbed a round disturbed both. Nothing for nothing.
+pub(super) fn ratio(values: &[f64], base: &[f64]) -> Option<Ratio> {
+    let mut ratios: Vec<f64> = values.iter().zip(base).map(|(value, base)| value / base).collect();
+    ratios.sort_by(f64::total_cmp);
+    Some(Ratio {
+        median: median(&ratios)?,
+        spread: (quantile(&ratios, 0.75) - quantile(&ratios, 0.25)) / 2.0,
+        least: *ratios.first()?,
+        most: *ratios.last()?,
+    })
+}
+
+/// Between the two nearest values; `sorted` has at least one.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
 }
 
 #[cfg(test)]
@@ -33,7 +56,9 @@ mod tests {
     fn a_disturbed_round_does_not_move_the_ratio() {
         let nginx = [10.0, 30.0, 10.0];
         let gateway = [11.0, 33.0, 12.0];
-        let ratio = median_ratio(&gateway, &nginx).expect("three rounds");
-        assert!((ratio - 1.1).abs() < 1e-9, "{ratio}");
+        let ratio = ratio(&gateway, &nginx).expect("three rounds");
+        assert!((ratio.median - 1.1).abs() < 1e-9, "{ratio:?}");
+        assert!((ratio.most - 1.2).abs() < 1e-9 && (ratio.spread - 0.025).abs() < 1e-9);
+        assert_eq!(super::ratio(&gateway, &[]), None);
     }
 }

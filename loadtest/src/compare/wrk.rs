@@ -1,75 +1,49 @@
-//! The load: wrk with keep-alive connections and the headers of an ordinary client.
+//! wrk as the load: HTTP/1.1 on kept connections, with the headers of an ordinary client.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::configs::REQUEST_PATH;
+use serde_json::json;
+
+use super::configs::Prepared;
+use super::load::{Amount, Counted, headers};
 use super::process::{LOAD_CORE, find_program, pinned};
+use super::scenarios::{Job, Task};
 
-/// Six request headers (wrk adds Host itself: it is the sixth).
-const SCRIPT: &str = r#"wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-wrk.headers["Accept"] = "application/json, text/html;q=0.9, */*;q=0.8"
-wrk.headers["Accept-Language"] = "en-GB,en;q=0.8,de;q=0.5"
-wrk.headers["Referer"] = "http://news.example/politics"
-wrk.headers["Cookie"] = "user_id=7f3b2a90c1d84e55; theme=dark"
-"#;
-
-/// The same headers for a client of our own, Host included.
-pub(super) fn headers() -> String {
-    let own = SCRIPT.lines().filter_map(|line| {
-        let (name, value) = line.strip_prefix("wrk.headers[\"")?.split_once("\"] = \"")?;
-        Some(format!("{name}: {}\r\n", value.strip_suffix('"')?))
-    });
-    std::iter::once("Host: 127.0.0.1\r\n".to_owned()).chain(own).collect()
+/// wrk adds Host itself: it is the sixth.
+fn script(job: &Job) -> String {
+    let mut text = String::new();
+    for (name, value) in headers(job) {
+        writeln!(text, "wrk.headers[\"{name}\"] = \"{value}\"").expect("a String takes everything");
+    }
+    if let Task::Up(bytes) = job.task {
+        writeln!(text, "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {bytes})")
+            .expect("a String takes everything");
+    }
+    text
 }
 
-/// What wrk counted.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Counted {
-    pub(super) requests: u64,
-    pub(super) requests_per_second: f64,
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
-    /// Socket errors and answers that are neither 2xx nor 3xx, in wrk's words.
-    pub(super) failures: Vec<String>,
-}
-
-/// Writes the script for `run`.
-pub(super) fn write_script(folder: &Path) -> Result<PathBuf, String> {
-    let path = folder.join("headers.lua");
-    fs::write(&path, SCRIPT).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(path)
-}
-
-/// One run of wrk; a failed request is an error of the run.
-pub(super) fn run(
-    script: &Path,
-    port: u16,
-    connections: u32,
-    seconds: u32,
-) -> Result<Counted, String> {
+/// One run of wrk.
+pub(super) fn run(prepared: &Prepared<'_>, amount: Amount) -> Result<Counted, String> {
+    let job = &prepared.job;
+    let file = prepared.folder.join("wrk.lua");
+    fs::write(&file, script(job)).map_err(|error| format!("{}: {error}", file.display()))?;
     let program = find_program("wrk").ok_or("wrk is not installed")?;
+    let scheme = if job.wire.is_tls() { "https" } else { "http" };
     let output = pinned(LOAD_CORE, &program)
         .args(["--threads", "1", "--latency", "--timeout", "10s"])
-        .args(["--connections", &connections.to_string()])
-        .args(["--duration", &format!("{seconds}s")])
+        .args(["--connections", &amount.connections.to_string()])
+        .args(["--duration", &format!("{}s", amount.seconds)])
         .arg("--script")
-        .arg(script)
-        .arg(format!("http://127.0.0.1:{port}{REQUEST_PATH}"))
+        .arg(&file)
+        .arg(format!("{scheme}://127.0.0.1:{}{}", prepared.port, job.path()))
         .output()
         .map_err(|error| format!("wrk: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let counted = parse(&text).ok_or_else(|| {
-        format!(
-            "wrk's words are not understood:\n{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })?;
-    match counted.failures.is_empty() {
-        true => Ok(counted),
-        false => Err(format!("FAILED REQUESTS: {}", counted.failures.join("; "))),
-    }
+    parse(&text).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("wrk's words are not understood:\n{text}{said}")
+    })
 }
 
 fn parse(text: &str) -> Option<Counted> {
@@ -82,32 +56,41 @@ fn parse(text: &str) -> Option<Counted> {
         .into_iter()
         .filter_map(|name| Some(format!("{name}{}", after(name)?)))
         .collect();
+    let shares = ["50%", "75%", "90%", "99%"].map(|share| {
+        let percentile: f64 = share.trim_end_matches('%').parse().ok()?;
+        Some((percentile, parse_ms(after(share)?)?))
+    });
+    let [Some((_, p50_ms)), _, _, Some((_, p99_ms))] = shares else { return None };
     Some(Counted {
         requests,
         requests_per_second: after("Requests/sec:")?.trim().parse().ok()?,
-        p50: parse_time(after("50%")?)?,
-        p99: parse_time(after("99%")?)?,
+        p50_ms,
+        p99_ms,
+        p99_9_ms: None,
+        percentiles: json!(shares.iter().flatten().collect::<Vec<_>>()),
+        timeline: json!([]),
         failures,
     })
 }
 
 /// wrk writes 812.00us, 1.20ms, 3.00s, 1.50m.
-fn parse_time(text: &str) -> Option<Duration> {
+fn parse_ms(text: &str) -> Option<f64> {
     let text = text.trim();
     let unit = text.find(|letter: char| letter.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
+    let milliseconds = match unit {
+        "us" => 1e-3,
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 60e3,
         _ => return None,
     };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+    Some(number.parse::<f64>().ok()? * milliseconds)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenarios::Scenario;
     use super::*;
 
     const WELL: &str = "Running 3s test @ http://127.0.0.1:8080/
@@ -130,8 +113,8 @@ Transfer/sec:     33.77MB
         let counted = parse(WELL).expect("wrk's own words");
         assert_eq!(counted.requests, 227_979);
         assert!((counted.requests_per_second - 75_993.12).abs() < 0.001);
-        assert_eq!(counted.p50, Duration::from_micros(710));
-        assert_eq!(counted.p99, Duration::from_micros(1_250));
+        assert!((counted.p50_ms - 0.71).abs() < 1e-9 && (counted.p99_ms - 1.25).abs() < 1e-9);
+        assert_eq!(counted.percentiles[2], json!([90.0, 1.1]));
         assert!(counted.failures.is_empty());
     }
 
@@ -154,16 +137,18 @@ Transfer/sec:     33.77MB
 
     #[test]
     fn times_have_units() {
-        assert_eq!(parse_time(" 3.00s"), Some(Duration::from_secs(3)));
-        assert_eq!(parse_time("1.50m"), Some(Duration::from_secs(90)));
-        assert_eq!(parse_time("12.00"), None);
-        assert_eq!(parse_time("1.0h"), None);
+        assert_eq!(parse_ms(" 3.00s"), Some(3_000.0));
+        assert_eq!(parse_ms("1.50m"), Some(90_000.0));
+        assert_eq!(parse_ms("12.00"), None);
+        assert_eq!(parse_ms("1.0h"), None);
     }
 
     #[test]
-    fn both_clients_send_the_same_six_headers() {
-        let sent = headers();
-        assert_eq!(sent.matches("\r\n").count(), 6);
-        assert!(sent.starts_with("Host: ") && sent.contains("Cookie: user_id=7f3b2a90c1d84e55; "));
+    fn the_script_says_what_the_job_needs() {
+        let text = |name: &str| script(&Scenario::named(name).expect("in the list").job);
+        assert_eq!(text("bare").lines().count(), 5);
+        assert!(text("bare").contains(r#"["Cookie"] = "user_id=7f3b2a90c1d84e55; theme=dark""#));
+        assert!(text("jwt").contains("Bearer ey"));
+        assert!(text("upload").contains(r#"string.rep("x", 1048576)"#));
     }
 }

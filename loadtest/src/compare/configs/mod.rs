@@ -1,44 +1,22 @@
 //! The folder of one comparison: the generated configs, each saying the same in its proxy's own language.
 
+mod caddy;
+mod envoy;
 mod gateway;
 mod haproxy;
-mod nginx;
+pub(super) mod nginx;
+mod origin;
+mod varnish;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::process::{LOAD_CORE, Started, find_program, free_port, pinned};
 use super::proxies::{Kind, Proxy};
-
-/// How many routes the scenario `plain` has; half exact, half prefixes, the requested one in the middle.
-const ROUTES: usize = 100;
-
-/// What the load asks for: a prefix route in the middle of the table.
-pub(super) const REQUEST_PATH: &str = "/service-50/items/4711?page=2";
-
-/// What the proxies do beside forwarding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scenario {
-    /// 100 routes, forwarded headers, buffered JSON access log, counters.
-    Plain,
-    /// One route and nothing else.
-    Bare,
-}
-
-impl Scenario {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Bare => "bare",
-        }
-    }
-
-    pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Plain, Self::Bare].into_iter().find(|scenario| scenario.name() == name)
-    }
-}
+use super::scenarios::{Edge, Job, OriginKind, Task};
 
 /// What becomes of the generated files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,30 +25,19 @@ pub(super) enum Files {
     Kept,
 }
 
-/// One route of the table, to be written in each proxy's language.
-enum Route {
-    Exact(String),
-    Prefix(String),
-}
-
-fn routes() -> impl Iterator<Item = Route> {
-    (0..ROUTES).map(|number| match number % 2 {
-        0 => Route::Prefix(format!("/service-{number}/")),
-        _ => Route::Exact(format!("/page-{number}")),
-    })
-}
-
 /// Where things are, for the config of one proxy.
 struct Places<'a> {
     folder: &'a Path,
     port: u16,
     admin_port: u16,
     origin_port: u16,
+    certificates: &'a Certificates,
 }
 
 /// A proxy with its config, ready to be started any number of times.
 pub(super) struct Prepared<'a> {
     pub(super) proxy: &'a Proxy,
+    pub(super) job: Job,
     pub(super) folder: PathBuf,
     pub(super) config: PathBuf,
     /// The same for callgrind, where it has to differ.
@@ -83,11 +50,16 @@ pub(super) struct Prepared<'a> {
 impl Prepared<'_> {
     /// Adds the program's arguments to a command that began with `pinned` or valgrind.
     pub(super) fn add_arguments(&self, command: &mut Command, config: &Path) {
-        self.proxy.add_arguments(command, &self.folder, config);
+        self.proxy.add_arguments(command, &self.folder, config, self.port);
     }
 
     pub(super) const fn kind(&self) -> Kind {
         self.proxy.kind
+    }
+
+    /// What the proxy was told.
+    pub(super) fn config_text(&self) -> String {
+        fs::read_to_string(&self.config).unwrap_or_default()
     }
 }
 
@@ -99,26 +71,37 @@ pub(super) struct Origin {
 
 /// A temporary folder, removed with this value unless it is to be kept.
 pub(super) struct Workspace {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) certificates: Certificates,
     files: Files,
 }
 
 impl Workspace {
     pub(super) fn create(files: Files) -> Result<Self, String> {
-        let name = format!("gateway-compare-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Self { folder, files })
+        let folder = tempfile::Builder::new()
+            .prefix("gateway-compare-")
+            .tempdir()
+            .map_err(|error| format!("no temporary folder: {error}"))?
+            .keep();
+        let certificates = Certificates::within(&folder);
+        let workspace = Self { folder, certificates, files };
+        workspace.certificates.write()?;
+        Ok(workspace)
     }
 
-    /// nginx on the load's core: a fixed answer over keep-alive connections.
-    pub(super) fn start_origin(&self) -> Result<Origin, String> {
+    /// The origin that a job needs, on the load's core.
+    pub(super) fn start_origin(&self, job: &Job) -> Result<Origin, String> {
         let folder = self.subfolder("origin")?;
         let port = free_port()?;
-        let config = write(&folder, "nginx.conf", &nginx::origin(&folder, port))?;
-        let program = find_program("nginx").ok_or("nginx is not installed")?;
-        let mut command = pinned(LOAD_CORE, &program);
-        command.args(["-e", "stderr", "-p"]).arg(&folder).arg("-c").arg(&config);
+        let mut command = match job.origin() {
+            OriginKind::Fixed => fixed_origin(job, &folder, port)?,
+            OriginKind::Scripted => {
+                let own = std::env::current_exe().map_err(|error| format!("loadtest: {error}"))?;
+                let mut command = pinned(LOAD_CORE, &own);
+                command.args(["origin", "--listen", &format!("127.0.0.1:{port}")]);
+                command
+            }
+        };
         let mut process = Started::start("origin", &mut command, folder.join("messages"))?;
         process.wait_for_port(port, Duration::from_secs(10))?;
         Ok(Origin { port, _process: process })
@@ -128,33 +111,27 @@ impl Workspace {
     pub(super) fn prepare<'a>(
         &self,
         proxy: &'a Proxy,
-        scenario: Scenario,
+        name: &str,
+        job: &Job,
         origin_port: u16,
     ) -> Result<Prepared<'a>, String> {
-        let folder = self.subfolder(&format!("{}-{}", proxy.kind.name(), scenario.name()))?;
-        let places =
-            Places { folder: &folder, port: free_port()?, admin_port: free_port()?, origin_port };
-        let (config, single_process_config) = match proxy.kind {
-            Kind::Nginx => (
-                write(&folder, "nginx.conf", &nginx::config(scenario, &places))?,
-                write(&folder, "single.conf", &nginx::single_process(scenario, &places))?,
-            ),
-            Kind::Haproxy => {
-                write(&folder, "exact.map", &haproxy::exact_map())?;
-                write(&folder, "prefix.map", &haproxy::prefix_map())?;
-                let path = write(&folder, "haproxy.cfg", &haproxy::config(scenario, &places))?;
-                (path.clone(), path)
-            }
-            Kind::Gateway => {
-                let path = write(&folder, "gateway.toml", &gateway::config(scenario, &places))?;
-                (path.clone(), path)
-            }
+        let folder = self.subfolder(&format!("{}-{name}", proxy.kind.name()))?;
+        let places = Places {
+            folder: &folder,
+            port: free_port()?,
+            admin_port: free_port()?,
+            origin_port,
+            certificates: &self.certificates,
         };
-        let log = match (scenario, proxy.kind) {
-            (Scenario::Plain, Kind::Nginx | Kind::Gateway) => Some(folder.join("access.log")),
-            (Scenario::Plain, Kind::Haproxy) | (Scenario::Bare, _) => None,
+        let (config, single_process_config) = write_config(proxy.kind, job, &places)?;
+        let log = match (job.edge, proxy.kind) {
+            (Edge::Full, Kind::Nginx | Kind::Envoy | Kind::Caddy | Kind::Gateway) => {
+                Some(folder.join("access.log"))
+            }
+            (Edge::Full, Kind::Haproxy | Kind::Varnish) | (Edge::Bare, _) => None,
         };
-        Ok(Prepared { proxy, port: places.port, folder, config, single_process_config, log })
+        let (job, port) = (*job, places.port);
+        Ok(Prepared { proxy, job, port, folder, config, single_process_config, log })
     }
 
     fn subfolder(&self, name: &str) -> Result<PathBuf, String> {
@@ -179,6 +156,41 @@ impl Drop for Workspace {
     }
 }
 
+fn fixed_origin(job: &Job, folder: &Path, port: u16) -> Result<Command, String> {
+    let config = write(folder, "nginx.conf", &origin::config(folder, port))?;
+    if let Task::Down(bytes) = job.task {
+        let files = folder.join("bytes");
+        fs::create_dir_all(&files).map_err(|error| format!("{}: {error}", files.display()))?;
+        write(&files, &bytes.to_string(), &"x".repeat(bytes))?;
+    }
+    let program = find_program("nginx").ok_or("nginx is not installed")?;
+    let mut command = pinned(LOAD_CORE, &program);
+    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(&config);
+    Ok(command)
+}
+
+/// The config, and the one for callgrind.
+fn write_config(kind: Kind, job: &Job, places: &Places<'_>) -> Result<(PathBuf, PathBuf), String> {
+    let folder = places.folder;
+    let path = match kind {
+        Kind::Nginx => {
+            write(folder, "jwt.js", &nginx::token_script())?;
+            let single = write(folder, "single.conf", &nginx::single_process(job, places))?;
+            return Ok((write(folder, "nginx.conf", &nginx::config(job, places))?, single));
+        }
+        Kind::Haproxy => {
+            write(folder, "exact.map", &haproxy::exact_map(job))?;
+            write(folder, "prefix.map", &haproxy::prefix_map(job))?;
+            write(folder, "haproxy.cfg", &haproxy::config(job, places))?
+        }
+        Kind::Envoy => write(folder, "envoy.json", &envoy::config(job, places))?,
+        Kind::Varnish => write(folder, "varnish.vcl", &varnish::config(job, places))?,
+        Kind::Caddy => write(folder, "Caddyfile", &caddy::config(job, places))?,
+        Kind::Gateway => write(folder, "gateway.toml", &gateway::config(job, places))?,
+    };
+    Ok((path.clone(), path))
+}
+
 fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
     let path = folder.join(name);
     fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -187,36 +199,83 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenarios::{Route, Scenario};
     use super::*;
 
-    #[test]
-    fn the_requested_route_is_a_prefix_in_the_middle_of_a_hundred() {
-        let all: Vec<Route> = routes().collect();
-        assert_eq!(all.len(), 100);
-        let place = all.iter().position(|route| match route {
-            Route::Prefix(prefix) => REQUEST_PATH.starts_with(prefix),
-            Route::Exact(_) => false,
-        });
-        assert_eq!(place, Some(50));
+    /// The text of every config that says what the proxy does.
+    fn text(kind: Kind, job: &Job) -> String {
+        let certificates = Certificates::within(Path::new("/x"));
+        let places = Places {
+            folder: Path::new("/x"),
+            port: 1,
+            admin_port: 2,
+            origin_port: 3,
+            certificates: &certificates,
+        };
+        match kind {
+            Kind::Nginx => nginx::config(job, &places),
+            Kind::Haproxy => {
+                [haproxy::config(job, &places), haproxy::exact_map(job), haproxy::prefix_map(job)]
+                    .concat()
+            }
+            Kind::Envoy => envoy::config(job, &places),
+            Kind::Varnish => varnish::config(job, &places),
+            Kind::Caddy => caddy::config(job, &places),
+            Kind::Gateway => gateway::config(job, &places),
+        }
+    }
+
+    fn job(name: &str) -> Job {
+        Scenario::named(name).expect("in the list").job
     }
 
     #[test]
-    fn every_config_names_every_route_only_in_the_full_scenario() {
-        let folder = PathBuf::from("/x");
-        let places = Places { folder: &folder, port: 1, admin_port: 2, origin_port: 3 };
-        for route in routes() {
-            let (Route::Exact(path) | Route::Prefix(path)) = route;
-            assert!(nginx::config(Scenario::Plain, &places).contains(&format!(" {path} {{")));
-            assert!(gateway::config(Scenario::Plain, &places).contains(&format!("\"{path}")));
-            let maps = haproxy::exact_map() + &haproxy::prefix_map();
-            assert!(maps.contains(&format!("{path} origin\n")));
+    fn every_config_names_every_route_and_what_an_edge_does() {
+        for kind in [Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy, Kind::Gateway] {
+            let plain = text(kind, &job("plain"));
+            let missing = job("plain").routes().into_iter().find(|route| {
+                let (Route::Exact(path) | Route::Prefix(path)) = route;
+                !["{path} ", "{path}\"", "{path}*", "{path}{*"]
+                    .iter()
+                    .any(|form| plain.contains(&form.replace("{path}", path)))
+            });
+            assert!(missing.is_none(), "{}", kind.name());
+            let logs = if kind == Kind::Haproxy { "log ring@" } else { "access.log" };
+            assert!(plain.contains(logs), "{}", kind.name());
+            assert!(!text(kind, &job("bare")).contains(logs), "{}", kind.name());
         }
-        for scenario in [Scenario::Bare, Scenario::Plain] {
-            let plain = scenario == Scenario::Plain;
-            assert_eq!(nginx::config(scenario, &places).contains("X-Forwarded-Proto"), plain);
-            assert_eq!(haproxy::config(scenario, &places).contains("X-Forwarded-Proto"), plain);
-            assert_eq!(nginx::config(scenario, &places).contains("access.log"), plain);
-            assert_eq!(gateway::config(scenario, &places).contains("access.log"), plain);
+    }
+
+    #[test]
+    fn forwarded_fields_are_set_only_where_an_edge_is_asked_for() {
+        for kind in [Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy] {
+            let says = |name: &str| text(kind, &job(name)).to_lowercase().contains("x-real-ip");
+            assert!(says("plain") && says("everything") && !says("bare"), "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn certificates_are_given_wherever_tls_is_spoken() {
+        for scenario in super::super::scenarios::ALL {
+            for kind in [Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy, Kind::Gateway] {
+                let has = text(kind, &scenario.job).contains("/x/");
+                let has_certificate = has
+                    && ["/x/site.pem", "/x/both.pem"]
+                        .iter()
+                        .any(|path| text(kind, &scenario.job).contains(path));
+                let name = kind.name();
+                assert_eq!(has_certificate, scenario.job.wire.is_tls(), "{name} {}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn header_rules_are_written_as_often_as_asked_for() {
+        for kind in [Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy, Kind::Gateway] {
+            let lower = text(kind, &Job::of_header_rules(7)).to_lowercase();
+            for field in ["x-rule-", "x-done-"] {
+                assert_eq!(lower.matches(field).count(), 7, "{} {field}", kind.name());
+            }
         }
     }
 
