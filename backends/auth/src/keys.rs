@@ -7,8 +7,10 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use axum::body::Bytes;
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::{Clock, Timestamp};
 use crate::settings::{Lifetimes, Rotation};
@@ -23,13 +25,47 @@ pub(crate) const ALGORITHM: Algorithm = Algorithm::ES256;
 /// The same, as the table and documents name it.
 pub(crate) const ALGORITHM_NAME: &str = "ES256";
 
+/// A JSON Web Key Set (RFC 7517).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeySet {
+    /// Those that sign or will sign, and those whose tokens still live.
+    keys: Vec<PublicKey>,
+}
+
+/// The public half of a key on the curve P-256 (RFC 7518, 6.2.1).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct PublicKey {
+    /// Always `EC`.
+    #[schema(pattern = "^EC$")]
+    kty: &'static str,
+    /// Always `P-256`.
+    #[schema(pattern = "^P-256$")]
+    crv: &'static str,
+    /// Always `ES256`.
+    #[schema(pattern = "^ES256$")]
+    alg: &'static str,
+    /// Always `sig`: it checks signatures.
+    #[serde(rename = "use")]
+    #[schema(pattern = "^sig$")]
+    purpose: &'static str,
+    /// What tokens name the key by: its thumbprint (RFC 7638).
+    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    kid: String,
+    /// The point's first coordinate, in base64url.
+    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    x: String,
+    /// The point's second coordinate, in base64url.
+    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    y: String,
+}
+
 /// One key.
 pub(crate) struct SigningKey {
     pub(crate) id: String,
     pub(crate) signs: EncodingKey,
     pub(crate) verifies: DecodingKey,
     signs_from: Timestamp,
-    public: Jwk,
+    public: PublicKey,
 }
 
 impl SigningKey {
@@ -49,11 +85,21 @@ impl SigningKey {
             return Err(KeyError::Damaged { generation: *generation });
         }
         let signs = EncodingKey::from_ec_der(private_key);
-        let mut public = Jwk::from_encoding_key(&signs, ALGORITHM).map_err(damaged)?;
-        let id = public.thumbprint(ThumbprintHash::SHA256).map_err(damaged)?;
-        public.common.key_id = Some(id.clone());
-        public.common.public_key_use = Some(PublicKeyUse::Signature);
-        let verifies = DecodingKey::from_jwk(&public).map_err(damaged)?;
+        let jwk = Jwk::from_encoding_key(&signs, ALGORITHM).map_err(damaged)?;
+        let id = jwk.thumbprint(ThumbprintHash::SHA256).map_err(damaged)?;
+        let verifies = DecodingKey::from_jwk(&jwk).map_err(damaged)?;
+        let AlgorithmParameters::EllipticCurve(point) = jwk.algorithm else {
+            return Err(KeyError::Damaged { generation: *generation });
+        };
+        let public = PublicKey {
+            kty: "EC",
+            crv: "P-256",
+            alg: ALGORITHM_NAME,
+            purpose: "sig",
+            kid: id.clone(),
+            x: point.x,
+            y: point.y,
+        };
         Ok(Self { id, signs, verifies, signs_from: Timestamp(*signs_from), public })
     }
 }
@@ -70,7 +116,7 @@ impl KeyRing {
             return Err(KeyError::None);
         }
         let keys = stored.iter().map(SigningKey::load).collect::<Result<Vec<_>, _>>()?;
-        let public = JwkSet { keys: keys.iter().map(|key| key.public.clone()).collect() };
+        let public = KeySet { keys: keys.iter().map(|key| key.public.clone()).collect() };
         let jwks = serde_json::to_vec(&public).map_err(KeyError::Publish)?.into();
         Ok(Self { keys, jwks })
     }

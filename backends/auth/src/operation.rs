@@ -9,9 +9,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::time::Instant;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
 
-use crate::reply::Failure;
+use crate::reply::{ApiError, Failure};
 use crate::routes::Auth;
 use crate::{password_login, provider};
 
@@ -86,7 +87,8 @@ async fn measured<Reason: std::fmt::Display>(
 
 /// What was counted, for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses(
-    (status = 200, description = "Prometheus' text format", content_type = "text/plain"),
+    (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
+    (status = 500, description = "The counters cannot be written", body = ApiError),
 ))]
 pub(crate) async fn metrics(State(auth): State<Arc<Auth>>) -> Result<Response, Failure> {
     let text = auth.metrics.text()?;
@@ -95,7 +97,7 @@ pub(crate) async fn metrics(State(auth): State<Arc<Auth>>) -> Result<Response, F
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses(
-    (status = 200, description = "OpenAPI", body = serde_json::Value),
+    (status = 200, description = "OpenAPI", body = Object),
 ))]
 pub(crate) async fn openapi() -> Response {
     Json(Document::openapi()).into_response()
@@ -110,17 +112,39 @@ pub(crate) async fn openapi() -> Response {
         password_login::logout,
         provider::discovery::configuration,
         provider::discovery::jwks,
+        provider::discovery::jwks_by_short_path,
         provider::authorize::from_query,
         provider::authorize::from_form,
         provider::login_form::submit,
         provider::token::token,
         provider::userinfo::userinfo,
+        provider::userinfo::userinfo_by_post,
         provider::end_session::from_query,
         provider::end_session::from_form,
         provider::end_session::confirm,
         health,
         metrics,
         openapi,
-    )
+    ),
+    modifiers(&TooSlow)
 )]
 struct Document;
+
+/// What `request_log` says of any request that takes too long.
+struct TooSlow;
+
+impl Modify for TooSlow {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let error = Ref::from_schema_name(ApiError::name());
+        let said = ContentBuilder::new().schema(Some(error)).build();
+        let response = ResponseBuilder::new()
+            .description("Not answered within 30 s")
+            .content("application/json", said)
+            .build();
+        for path in document.paths.paths.values_mut() {
+            for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
+                operation.responses.responses.insert("408".to_owned(), response.clone().into());
+            }
+        }
+    }
+}

@@ -10,10 +10,10 @@ const EMAIL_BYTES_MAX: usize = 254;
 /// What the users service takes.
 const PASSWORD_BYTES_MAX: usize = 256;
 
-/// A password as the user wrote it. It is never shown: not by `Debug`, nor in a complaint about its JSON.
+/// A password as the user wrote it, counted in bytes. It is never shown: not by `Debug`, nor in a complaint about its JSON.
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "serde_json::Value")]
-#[schema(value_type = String, format = "password")]
+#[schema(value_type = String, format = "password", min_length = 1, max_length = 256)]
 pub(crate) struct Password(String);
 
 impl TryFrom<serde_json::Value> for Password {

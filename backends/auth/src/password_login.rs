@@ -23,7 +23,8 @@ use crate::store::Grant;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LoginRequest {
-    /// Upper and lower case are the same.
+    /// Upper and lower case are the same; counted in bytes.
+    #[schema(min_length = 1, max_length = 254)]
     email: String,
     password: Password,
 }
@@ -39,10 +40,17 @@ pub(crate) struct RefreshRequest {
 /// Email and password for an access token and a refresh token.
 #[utoipa::path(post, path = "/login", request_body = LoginRequest, responses(
     (status = 200, description = "Logged in", body = TokenReply),
-    (status = 400, description = "Malformed", body = ApiError),
-    (status = 401, description = "Email or password is wrong", body = ApiError),
-    (status = 429, description = "Too many failed logins of this account; see Retry-After", body = ApiError),
-    (status = 503, description = "Too busy, or the users service does not answer", body = ApiError),
+    (status = 400, description = "Malformed, or too long", body = ApiError),
+    (status = 401, description = "Email or password is wrong", body = ApiError, headers(
+        ("www-authenticate" = String, description = "Bearer"),
+    )),
+    (status = 413, description = "Over 16 KiB", body = ApiError),
+    (status = 415, description = "Not application/json", body = ApiError),
+    (status = 429, description = "Too many failed logins of this account", body = ApiError, headers(
+        ("retry-after" = u64, description = "Seconds until the next attempt"),
+    )),
+    (status = 500, description = "A token cannot be signed", body = ApiError),
+    (status = 503, description = "Too busy, or users or the database does not answer", body = ApiError),
 ))]
 pub(crate) async fn login(
     State(auth): State<Arc<Auth>>,
@@ -72,8 +80,13 @@ pub(crate) async fn login(
 #[utoipa::path(post, path = "/refresh", request_body = RefreshRequest, responses(
     (status = 200, description = "The next tokens", body = TokenReply),
     (status = 400, description = "Malformed", body = ApiError),
-    (status = 401, description = "Not good, or not any more: log in again", body = ApiError),
-    (status = 503, description = "The users service does not answer; the token is still good", body = ApiError),
+    (status = 401, description = "Not good, or not any more: log in again", body = ApiError, headers(
+        ("www-authenticate" = String, description = "Bearer"),
+    )),
+    (status = 413, description = "Over 16 KiB", body = ApiError),
+    (status = 415, description = "Not application/json", body = ApiError),
+    (status = 500, description = "A token cannot be signed; the one that came is spent", body = ApiError),
+    (status = 503, description = "Users or the database does not answer; if it was users the token is still good", body = ApiError),
 ))]
 pub(crate) async fn refresh_login(
     State(auth): State<Arc<Auth>>,
@@ -89,6 +102,9 @@ pub(crate) async fn refresh_login(
 #[utoipa::path(post, path = "/logout", request_body = RefreshRequest, responses(
     (status = 204, description = "Ended, or it had ended before"),
     (status = 400, description = "Malformed", body = ApiError),
+    (status = 413, description = "Over 16 KiB", body = ApiError),
+    (status = 415, description = "Not application/json", body = ApiError),
+    (status = 503, description = "The database does not answer", body = ApiError),
 ))]
 pub(crate) async fn logout(
     State(auth): State<Arc<Auth>>,

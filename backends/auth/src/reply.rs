@@ -27,16 +27,24 @@ pub(crate) struct TokenReply {
     access_token: String,
     /// Good once, for the next tokens.
     refresh_token: String,
-    /// Always `Bearer`.
-    token_type: &'static str,
+    token_type: TokenType,
     /// Seconds until the access token ends.
+    #[schema(minimum = 1, maximum = 3600)]
     expires_in: i64,
-    /// What was granted.
+    /// What was granted; only at `/token`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) scope: Option<String>,
-    /// Who logged in, for the client.
+    /// Who logged in, for the client; only at `/token`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) id_token: Option<String>,
+}
+
+/// How an access token is sent.
+#[derive(Serialize, ToSchema)]
+enum TokenType {
+    Bearer,
 }
 
 impl TokenReply {
@@ -44,7 +52,7 @@ impl TokenReply {
         Self {
             access_token,
             refresh_token,
-            token_type: "Bearer",
+            token_type: TokenType::Bearer,
             expires_in: seconds(lifetime),
             scope: None,
             id_token: None,
@@ -142,10 +150,23 @@ impl IntoResponse for Failure {
 /// What an endpoint of OAuth answers when it refuses (RFC 6749, 5.2).
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OauthError {
-    /// A word for programs.
-    error: &'static str,
+    error: OauthCode,
     /// A sentence for people.
     error_description: String,
+}
+
+/// A word for programs.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum OauthCode {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    InvalidScope,
+    UnsupportedGrantType,
+    InvalidToken,
+    TemporarilyUnavailable,
+    ServerError,
 }
 
 /// Everything a request to an endpoint of OAuth can fail with.
@@ -186,19 +207,21 @@ impl From<RefreshRefused> for OauthFailure {
 }
 
 impl OauthFailure {
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    fn status_and_code(&self) -> (StatusCode, OauthCode) {
         match self {
-            Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
-            Self::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
-            Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
-            Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope"),
-            Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
-            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Self::Users(_) | Self::Store(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, OauthCode::InvalidRequest),
+            Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, OauthCode::InvalidRequest),
+            Self::InvalidClient => (StatusCode::UNAUTHORIZED, OauthCode::InvalidClient),
+            Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, OauthCode::InvalidGrant),
+            Self::InvalidScope => (StatusCode::BAD_REQUEST, OauthCode::InvalidScope),
+            Self::UnsupportedGrantType => {
+                (StatusCode::BAD_REQUEST, OauthCode::UnsupportedGrantType)
             }
-            Self::Mint(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, OauthCode::InvalidToken),
+            Self::Users(_) | Self::Store(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, OauthCode::TemporarilyUnavailable)
+            }
+            Self::Mint(_) => (StatusCode::INTERNAL_SERVER_ERROR, OauthCode::ServerError),
         }
     }
 

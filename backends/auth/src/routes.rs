@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -11,7 +10,8 @@ use crate::authentication::Authentication;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::provider::{authorize, discovery, end_session, login_form, token, userinfo};
+use crate::provider::discovery::{self, Discovery};
+use crate::provider::{authorize, end_session, login_form, token, userinfo};
 use crate::reply::Failure;
 use crate::settings::{Issuer, Lifetimes};
 use crate::store::Store;
@@ -32,7 +32,7 @@ pub(crate) struct Auth {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     /// The discovery document.
-    pub(crate) discovery: Bytes,
+    pub(crate) discovery: Discovery,
 }
 
 /// The whole service as one router.
@@ -44,11 +44,11 @@ pub(crate) fn app(auth: Arc<Auth>) -> Router {
         .route("/logout", post(password_login::logout))
         .route("/.well-known/openid-configuration", get(discovery::configuration))
         .route("/.well-known/jwks.json", get(discovery::jwks))
-        .route("/jwks", get(discovery::jwks))
+        .route("/jwks", get(discovery::jwks_by_short_path))
         .route("/authorize", get(authorize::from_query).post(authorize::from_form))
         .route("/authorize/login", post(login_form::submit))
         .route("/token", post(token::token))
-        .route("/userinfo", get(userinfo::userinfo).post(userinfo::userinfo))
+        .route("/userinfo", get(userinfo::userinfo).post(userinfo::userinfo_by_post))
         .route("/end_session", get(end_session::from_query).post(end_session::from_form))
         .route("/end_session/confirm", post(end_session::confirm))
         .route("/health", get(operation::health))

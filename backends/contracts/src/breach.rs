@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::Limit;
+
 /// A reader that a change breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
@@ -58,6 +60,22 @@ pub enum Change {
     /// The service refuses requests without it, and the reader may leave it out.
     #[error("is required now, and the reader may leave it out")]
     NotOptional,
+    /// The service refuses some of what the reader sends.
+    #[error("takes {now} now, and the reader sends {sent}")]
+    TakesLess {
+        /// What the service takes.
+        now: Limit,
+        /// What the reader sends.
+        sent: Limit,
+    },
+    /// The reader gets what it cannot deal with.
+    #[error("may be {now} now, and the reader takes {taken}")]
+    GivesMore {
+        /// What the service may answer.
+        now: Limit,
+        /// What the reader can deal with.
+        taken: Limit,
+    },
     /// A field of a message has another number: its bytes are read as another field.
     #[error("is number {now} now")]
     NumberChanged {

@@ -1,9 +1,13 @@
 //! Compares one operation that a reader uses with an OpenAPI document.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::Offered;
 use crate::breach::{Breach, Change};
+use crate::expected::Expected;
+use crate::limits::Limits;
 use crate::readers::{Fields, Read};
 use crate::schema::{Field, Presence, Schema};
 
@@ -50,15 +54,17 @@ impl Comparison<'_> {
         let offered = self.operation.get("parameters").and_then(Value::as_array);
         let offered = offered.map_or(&[][..], Vec::as_slice);
         let name_of = |parameter: &Value| parameter["name"].as_str().unwrap_or_default().to_owned();
-        let used = self.read.parameters.iter().filter_map(|(name, expected)| {
+        let used = self.read.parameters.iter().flat_map(|(name, expected)| {
             let place = format!("parameter `{name}` ({expected})");
-            let Some(parameter) = offered.iter().find(|it| name_of(it) == *name) else {
-                return Some((place, Change::ParameterGone));
+            let parameter = offered.iter().find(|it| name_of(it) == *name);
+            let changes = match parameter {
+                None => vec![Change::ParameterGone],
+                Some(parameter) => {
+                    let schema = Schema::new(self.document, &parameter["schema"]);
+                    sent(expected, schema.field(""), presence(parameter["required"] == true))
+                }
             };
-            let schema = Schema::new(self.document, &parameter["schema"]);
-            let type_name = schema.field("").map(|field| field.type_name).unwrap_or_default();
-            let right = type_name == expected.trim_end_matches('?');
-            (!right).then_some((place, Change::TypeChanged { now: type_name }))
+            at(&place, changes)
         });
         let missing = offered.iter().filter(|parameter| {
             parameter["required"] == true && !self.read.parameters.contains_key(&name_of(parameter))
@@ -70,7 +76,7 @@ impl Comparison<'_> {
     fn request(&self) -> Vec<Changed> {
         let Read { sends, content_type, .. } = self.read;
         let Some(body) = self.operation.get("requestBody") else {
-            let gone = |(path, expected): (&String, &String)| {
+            let gone = |(path, expected): (&String, &Expected)| {
                 (place("request", path, expected), Change::FieldGone)
             };
             return sends.iter().map(gone).collect();
@@ -84,18 +90,22 @@ impl Comparison<'_> {
             return Vec::new();
         }
         let required = schema.required();
-        let used = sends.iter().filter_map(|(path, expected)| {
-            let wanted = match required.iter().any(|required| is_within(path, required)) {
-                true => Presence::Always,
-                false => Presence::Sometimes,
-            };
-            let change = sent(expected, schema.field(path), wanted)?;
-            Some((place("request", path, expected), change))
+        let used = sends.iter().flat_map(|(path, expected)| {
+            let wanted = presence(required.iter().any(|required| is_within(path, required)));
+            at(&place("request", path, expected), sent(expected, schema.field(path), wanted))
+        });
+        // Of a list whose items alone are written down it is not known how many are sent.
+        let lists =
+            sends.keys().flat_map(|path| path.match_indices("[]").map(|(end, _)| &path[..end]));
+        let lists = lists.filter(|list| !sends.contains_key(*list)).collect::<BTreeSet<_>>();
+        let unlimited = lists.into_iter().flat_map(|list| {
+            let changes = schema.field(list).map(|field| too_much(&Limits::default(), &field));
+            at(&format!("request → `{list}`"), changes.unwrap_or_default())
         });
         let is_sent = |required: &String| sends.keys().any(|path| is_within(path, required));
         let missing = required.iter().filter(|required| !is_sent(required));
         let missing = missing.map(|path| (format!("request → `{path}`"), Change::Required));
-        used.chain(missing).collect()
+        used.chain(unlimited).chain(missing).collect()
     }
 
     fn responses(&self) -> Vec<Changed> {
@@ -116,9 +126,8 @@ impl Comparison<'_> {
             return vec![(format!("{status} → application/json"), Change::BodyGone)];
         };
         let schema = Schema::new(self.document, schema);
-        let used = uses.iter().filter_map(|(path, expected)| {
-            let change = used(expected, schema.field(path))?;
-            Some((place(status, path, expected), change))
+        let used = uses.iter().flat_map(|(path, expected)| {
+            at(&place(status, path, expected), used(expected, schema.field(path)))
         });
         used.collect()
     }
@@ -128,7 +137,16 @@ fn schema_of<'a>(body: &'a Value, content_type: &str) -> Option<&'a Value> {
     body.get("content")?.get(content_type)?.get("schema")
 }
 
-fn place(part: &str, path: &str, expected: &str) -> String {
+/// Each change at the same place.
+fn at(place: &str, changes: Vec<Change>) -> Vec<Changed> {
+    changes.into_iter().map(|change| (place.to_owned(), change)).collect()
+}
+
+fn presence(is_required: bool) -> Presence {
+    if is_required { Presence::Always } else { Presence::Sometimes }
+}
+
+fn place(part: &str, path: &str, expected: &Expected) -> String {
     format!("{part} → `{path}` ({expected})")
 }
 
@@ -139,22 +157,32 @@ fn is_within(path: &str, outer: &str) -> bool {
 }
 
 /// What is wrong with a field that the reader sends, and that the service wants always or takes sometimes.
-fn sent(expected: &str, field: Option<Field>, wanted: Presence) -> Option<Change> {
-    let Some(Field { type_name, presence: _ }) = field else { return Some(Change::FieldGone) };
-    if type_name != expected.trim_end_matches('?') {
-        return Some(Change::TypeChanged { now: type_name });
+fn sent(expected: &Expected, field: Option<Field>, wanted: Presence) -> Vec<Change> {
+    let Some(field) = field else { return vec![Change::FieldGone] };
+    if field.type_name != expected.type_name {
+        return vec![Change::TypeChanged { now: field.type_name }];
     }
-    let may_be_left_out = expected.ends_with('?');
-    (may_be_left_out && wanted == Presence::Always).then_some(Change::NotOptional)
+    if expected.presence == Presence::Sometimes && wanted == Presence::Always {
+        return vec![Change::NotOptional];
+    }
+    too_much(&expected.limits, &field)
+}
+
+/// What of these limits a service does not take.
+fn too_much(sent: &Limits, field: &Field) -> Vec<Change> {
+    let beyond = sent.beyond(&field.limits, &field.type_name);
+    beyond.into_iter().map(|(sent, now)| Change::TakesLess { now, sent }).collect()
 }
 
 /// What is wrong with a field that the reader uses.
-fn used(expected: &str, field: Option<Field>) -> Option<Change> {
-    let Some(Field { type_name, presence }) = field else { return Some(Change::FieldGone) };
-    let type_expected = expected.trim_end_matches('?');
-    if type_name != type_expected {
-        return Some(Change::TypeChanged { now: type_name });
+fn used(expected: &Expected, field: Option<Field>) -> Vec<Change> {
+    let Some(field) = field else { return vec![Change::FieldGone] };
+    if field.type_name != expected.type_name {
+        return vec![Change::TypeChanged { now: field.type_name }];
     }
-    let relied_on = !expected.ends_with('?');
-    (relied_on && presence == Presence::Sometimes).then_some(Change::MayBeMissing)
+    if expected.presence == Presence::Always && field.presence == Presence::Sometimes {
+        return vec![Change::MayBeMissing];
+    }
+    let beyond = field.limits.beyond(&expected.limits, &field.type_name);
+    beyond.into_iter().map(|(now, taken)| Change::GivesMore { now, taken }).collect()
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::expected::Expected;
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,8 +30,8 @@ impl Readers {
 #[error("{0}")]
 pub struct ReadersError(#[from] toml::de::Error);
 
-/// Fields by their paths, as `news[].id`, and their types; a type with `?` may be missing or null.
-pub(crate) type Fields = BTreeMap<String, String>;
+/// Fields by their paths, as `news[].id`, and what is expected of each.
+pub(crate) type Fields = BTreeMap<String, Expected>;
 
 /// One operation that a reader uses.
 #[derive(Debug, Clone, Deserialize)]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::limits::Limits;
+
 /// References that lead to references; more are a circle.
 const REFERENCES_MAX: usize = 16;
 
@@ -19,6 +21,7 @@ pub(crate) struct Field {
     pub(crate) type_name: String,
     /// Whether it or something above it may be missing or null.
     pub(crate) presence: Presence,
+    pub(crate) limits: Limits,
 }
 
 /// Whether a field is in every value.
@@ -47,7 +50,7 @@ impl<'a> Schema<'a> {
             }
             schema = next;
         }
-        Some(Field { type_name: schema.type_name(), presence })
+        Some(Field { type_name: schema.type_name(), presence, limits: schema.limits() })
     }
 
     /// The paths of everything that has to be there.
@@ -104,6 +107,11 @@ impl<'a> Schema<'a> {
             _ => None,
         });
         named.unwrap_or("any").to_owned()
+    }
+
+    fn limits(self) -> Limits {
+        let parts = self.parts().into_iter().map(|part| Limits::of(part.value));
+        parts.fold(Limits::default(), Limits::and)
     }
 
     fn may_be_null(self) -> bool {
@@ -225,11 +233,8 @@ mod tests {
         ] {
             let value = &document["schemas"][schema];
             let field = Schema::new(&document, value).field(path);
-            let expected = found.map(|(name, presence)| {
-                let type_name = name.to_owned();
-                Field { type_name, presence }
-            });
-            assert_eq!(field, expected, "{schema} {path}");
+            let field = field.as_ref().map(|field| (field.type_name.as_str(), field.presence));
+            assert_eq!(field, found, "{schema} {path}");
         }
     }
 
@@ -246,5 +251,26 @@ mod tests {
         });
         let schema = Schema::new(&document, &document);
         assert_eq!(schema.required(), ["id", "news.id", "rest"]);
+    }
+
+    #[test]
+    fn the_limits_of_all_parts_hold_together() {
+        let document = json!({
+            "short": { "type": "string", "maxLength": 50, "minLength": 1 },
+            "field": {
+                "allOf": [{ "$ref": "#/short" }, { "maxLength": 80, "format": "uuid" }],
+                "enum": ["a", "b", null],
+            },
+            "small": { "type": "integer", "format": "int32", "exclusiveMinimum": 0, "maximum": 9e9 },
+        });
+        let limits = |name: &str| Schema::new(&document, &document[name]).limits();
+        let field = limits("field");
+        assert_eq!(
+            (field.from, field.to, field.format.as_deref()),
+            (Some(1), Some(50), Some("uuid"))
+        );
+        assert_eq!(field.one_of, Some(["a", "b"].map(str::to_owned).into()));
+        let small = limits("small");
+        assert_eq!((small.from, small.to, small.format), (Some(1), Some(i32::MAX.into()), None));
     }
 }

@@ -83,24 +83,28 @@ const DOCUMENT_CASES: &[DocumentCase] = &[
     (
         "users",
         |it| schema(it, "Credentials")["properties"]["password"]["type"] = json!("object"),
-        &["auth reads users: POST /user/verify → request → `password` (string): is object now"],
+        &[
+            "auth reads users: POST /user/verify → request → `password` (string 1..256): is object now",
+        ],
     ),
     (
         "users",
-        |it| schema(it, "Draft")["required"] = json!(["name", "email", "password"]),
+        |it| schema(it, "ChangedUser")["required"] = json!(["name", "email", "password"]),
         &[
-            "robot reads users: PUT /user/{id} → request → `password` (string?): is required now, and the reader may leave it out",
+            "robot reads users: PUT /user/{id} → request → `password` (string? 1..256): is required now, and the reader may leave it out",
         ],
     ),
     (
         "users",
         |it| it["paths"]["/users"]["get"]["parameters"][1]["name"] = json!("limit"),
-        &["robot reads users: GET /users → parameter `count` (integer): the parameter is gone"],
+        &[
+            "robot reads users: GET /users → parameter `count` (integer 1..100): the parameter is gone",
+        ],
     ),
     (
         "users",
         |it| it["paths"]["/users"]["get"]["parameters"][1]["schema"] = json!({ "type": "string" }),
-        &["robot reads users: GET /users → parameter `count` (integer): is string now"],
+        &["robot reads users: GET /users → parameter `count` (integer 1..100): is string now"],
     ),
     (
         "users",
@@ -166,11 +170,257 @@ const DOCUMENT_CASES: &[DocumentCase] = &[
             "robot reads auth: GET /userinfo → 200 → application/json: there is no body of this content type",
         ],
     ),
+    (
+        "recommendation",
+        |it| schema(it, "MessageNews")["properties"]["tags"]["maxItems"] = json!(10),
+        &[
+            "robot reads recommendation: POST /events/viewed → request → `news.tags` (array 0..20): takes up to 10 items now, and the reader sends 0 to 20 items",
+            "the gateway's event \"viewed\" reads recommendation: POST /events/viewed → request → `news.tags` (array 0..20): takes up to 10 items now, and the reader sends 0 to 20 items",
+        ],
+    ),
+    (
+        "auth",
+        |it| schema(it, "TokenType")["enum"] = json!(["Bearer", "DPoP"]),
+        &[
+            "robot reads auth: POST /login → 200 → `token_type` (string of Bearer): may be Bearer|DPoP now, and the reader takes Bearer",
+            "robot reads auth: POST /refresh → 200 → `token_type` (string of Bearer): may be Bearer|DPoP now, and the reader takes Bearer",
+        ],
+    ),
     // What nobody relies on may change, and what is added breaks nobody.
     ("users", |it| schema(it, "User")["properties"]["phone"] = json!({ "type": "string" }), &[]),
-    ("users", |it| schema(it, "Draft")["properties"]["phone"] = json!({ "type": "string" }), &[]),
+    ("users", |it| schema(it, "NewUser")["properties"]["phone"] = json!({ "type": "string" }), &[]),
     ("news", |it| drop(it["paths"].take_key("/rebuild")), &[]),
 ];
+
+/// Which way a value goes, what is expected of it, how it is described, and what is said of that.
+type LimitCase = (Way, &'static str, &'static str, Option<&'static str>);
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// The reader sends it in a body; the service may only get looser.
+    Request,
+    /// The same as a parameter.
+    Parameter,
+    /// The reader uses it; the service may only get narrower.
+    Answer,
+}
+
+const LIMIT_CASES: &[LimitCase] = {
+    use Way::{Answer, Parameter, Request};
+    &[
+        (Request, "string 1..254", r#""maxLength": 254, "minLength": 1"#, None),
+        (Request, "string 1..254", r#""maxLength": 300"#, None),
+        (
+            Request,
+            "string 1..254",
+            r#""maxLength": 253"#,
+            Some("takes up to 253 characters now, and the reader sends 1 to 254 characters"),
+        ),
+        (
+            Request,
+            "string 1..254",
+            r#""minLength": 2, "maxLength": 254"#,
+            Some("takes 2 to 254 characters now, and the reader sends 1 to 254 characters"),
+        ),
+        (
+            Request,
+            "string",
+            r#""maxLength": 254"#,
+            Some("takes up to 254 characters now, and the reader sends any number of characters"),
+        ),
+        (Request, "string", "", None),
+        (Request, "string", r#""minLength": 0"#, None),
+        (Request, "string of a|b", r#""enum": ["a", "b", "c"]"#, None),
+        (Request, "string of a|b", r#""maxLength": 1, "minLength": 1"#, None),
+        (
+            Request,
+            "string of a|b",
+            r#""enum": ["a", "c"]"#,
+            Some("takes a|c now, and the reader sends a|b"),
+        ),
+        (
+            Request,
+            "string",
+            r#""enum": ["a"]"#,
+            Some("takes a now, and the reader sends any value"),
+        ),
+        (Request, "string", r#""const": "a""#, Some("takes a now, and the reader sends any value")),
+        (Request, "string as uuid", r#""format": "uuid""#, None),
+        (Request, "string as uuid", "", None),
+        (
+            Request,
+            "string",
+            r#""format": "uuid""#,
+            Some("takes only uuid now, and the reader sends any format"),
+        ),
+        (
+            Request,
+            "string as uuid",
+            r#""format": "email""#,
+            Some("takes only email now, and the reader sends only uuid"),
+        ),
+        (Request, "string", r#""format": "password""#, None),
+        (Request, "string like ^a b$", r#""pattern": "^a b$""#, None),
+        (
+            Request,
+            "string",
+            r#""pattern": "^a$""#,
+            Some("takes only what matches ^a$ now, and the reader sends any text"),
+        ),
+        (Parameter, "integer 0..10", r#""minimum": 0, "maximum": 10"#, None),
+        (Parameter, "integer 0..10", r#""format": "int32""#, None),
+        (
+            Parameter,
+            "integer 0..10",
+            r#""minimum": 1"#,
+            Some("takes 1 and more now, and the reader sends 0 to 10"),
+        ),
+        (
+            Parameter,
+            "integer 0..10",
+            r#""exclusiveMaximum": 10"#,
+            Some("takes up to 9 now, and the reader sends 0 to 10"),
+        ),
+        (
+            Parameter,
+            "integer",
+            r#""format": "int32""#,
+            Some("takes -2147483648 to 2147483647 now, and the reader sends any number"),
+        ),
+        (Parameter, "integer", r#""format": "int64""#, None),
+        (
+            Request,
+            "array 0..3",
+            r#""maxItems": 2"#,
+            Some("takes up to 2 items now, and the reader sends 0 to 3 items"),
+        ),
+        (
+            Answer,
+            "string",
+            r#""maxLength": 254, "enum": ["a"], "format": "uuid", "pattern": "a""#,
+            None,
+        ),
+        (Answer, "string ..254", r#""maxLength": 200"#, None),
+        (
+            Answer,
+            "string ..254",
+            r#""maxLength": 300"#,
+            Some("may be up to 300 characters now, and the reader takes up to 254 characters"),
+        ),
+        (
+            Answer,
+            "string ..254",
+            "",
+            Some("may be any number of characters now, and the reader takes up to 254 characters"),
+        ),
+        (Answer, "string of a|b", r#""enum": ["a"]"#, None),
+        (
+            Answer,
+            "string of a|b",
+            r#""enum": ["a", "b", "c"]"#,
+            Some("may be a|b|c now, and the reader takes a|b"),
+        ),
+        (Answer, "string of a|b", "", Some("may be any value now, and the reader takes a|b")),
+        (Answer, "string as uuid", r#""format": "uuid""#, None),
+        (
+            Answer,
+            "string as uuid",
+            "",
+            Some("may be any format now, and the reader takes only uuid"),
+        ),
+        (
+            Answer,
+            "string like ^a$",
+            r#""pattern": "^b$""#,
+            Some("may be only what matches ^b$ now, and the reader takes only what matches ^a$"),
+        ),
+        (Answer, "integer 0..", r#""minimum": 1"#, None),
+        (
+            Answer,
+            "integer 0..",
+            r#""maximum": 5"#,
+            Some("may be up to 5 now, and the reader takes 0 and more"),
+        ),
+        (Answer, "array ..3", r#""maxItems": 3"#, None),
+        (
+            Answer,
+            "array ..3",
+            r#""maxItems": 4"#,
+            Some("may be up to 4 items now, and the reader takes up to 3 items"),
+        ),
+    ]
+};
+
+#[test]
+fn a_limit_may_only_move_away_from_the_reader() {
+    for (way, expected, limits, told) in LIMIT_CASES {
+        let read = |parameters: &str, sends: &str, uses: &str| {
+            let text = format!(
+                "[[reads]]\nreader = \"r\"\nof = \"s\"\noperation = \"POST /x\"\nparameters = {{{parameters}}}\n\
+                 sends = {{{sends}}}\nresponses = {{ 200 = {{{uses}}} }}\n"
+            );
+            Readers::parse(&text).unwrap()
+        };
+        let field = format!("field = '{expected}'");
+        let type_name = expected.split(' ').next().unwrap();
+        let comma = if limits.is_empty() { "" } else { "," };
+        let schema: Value =
+            serde_json::from_str(&format!(r#"{{ "type": "{type_name}" {comma} {limits} }}"#))
+                .unwrap();
+        let body = json!({ "content": { "application/json": { "schema": {
+            "type": "object", "properties": { "field": schema }, "required": ["field"],
+        } } } });
+        let parameter = json!({ "name": "field", "in": "query", "schema": schema });
+        let (readers, operation, place) = match way {
+            Way::Request => {
+                let operation = json!({ "requestBody": body, "responses": { "200": {} } });
+                (read("", &field, ""), operation, "request → `field`")
+            }
+            Way::Parameter => {
+                let operation = json!({ "parameters": [parameter], "responses": { "200": {} } });
+                (read(&field, "", ""), operation, "parameter `field`")
+            }
+            Way::Answer => {
+                (read("", "", &field), json!({ "responses": { "200": body } }), "200 → `field`")
+            }
+        };
+        let document = json!({ "paths": { "/x": { "post": operation } } });
+        let documents = BTreeMap::from([("s".to_owned(), document)]);
+        let offered = Offered { documents, proto: DescriptorPool::new() };
+        let told = told.map(|told| format!("r reads s: POST /x → {place} ({expected}): {told}"));
+        assert_eq!(said(&readers, &offered), Vec::from_iter(told), "{way:?} {expected} {limits}");
+    }
+}
+
+#[test]
+fn of_a_list_whose_items_alone_are_told_any_number_is_sent() {
+    let text = "[[reads]]\nreader = \"r\"\nof = \"s\"\noperation = \"POST /x\"\n\
+                sends = { \"list[]\" = \"integer\" }\nresponses = {}\n";
+    let readers = Readers::parse(text).unwrap();
+    let said = |list: Value| {
+        let schema = json!({ "type": "object", "properties": { "list": list } });
+        let body = json!({ "content": { "application/json": { "schema": schema } } });
+        let operation = json!({ "requestBody": body, "responses": {} });
+        let document = json!({ "paths": { "/x": { "post": operation } } });
+        let documents = BTreeMap::from([("s".to_owned(), document)]);
+        said(&readers, &Offered { documents, proto: DescriptorPool::new() })
+    };
+    let items = json!({ "type": "integer" });
+    let told = "r reads s: POST /x → request → `list`: takes up to 3 items now, and the reader sends any number of items";
+    assert_eq!(said(json!({ "type": "array", "items": items, "maxItems": 3 })), [told]);
+    assert!(said(json!({ "type": "array", "items": items })).is_empty());
+}
+
+#[test]
+fn an_expectation_names_what_it_cannot_mean() {
+    for text in ["strin", "string 1-9", "string 1..x", "string as", "string of", "string like"] {
+        let read = format!(
+            "[[reads]]\nreader = \"r\"\nof = \"s\"\noperation = \"GET /\"\nresponses = {{ 200 = {{ a = \"{text}\" }} }}"
+        );
+        let error = Readers::parse(&read).unwrap_err().to_string();
+        assert!(error.contains("line 5") && error.contains(&format!("{text:?}")), "{error}");
+    }
+}
 
 /// Takes a key out of an object that has it.
 trait TakeKey {

@@ -21,23 +21,57 @@ use crate::users::UsersError;
 /// How long a login form can be sent.
 const FORM_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// What an application asks, in a query or a form; what is not known is ignored.
+#[derive(utoipa::IntoParams, utoipa::ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what AuthorizationRequest::parse takes apart")]
+struct AuthorizationParameters {
+    /// A configured client.
+    client_id: String,
+    /// Exactly as it is registered.
+    redirect_uri: String,
+    #[param(pattern = "^code$")]
+    #[schema(pattern = "^code$")]
+    response_type: String,
+    #[param(pattern = "^query$")]
+    #[schema(pattern = "^query$", nullable = false)]
+    response_mode: Option<String>,
+    /// `openid`, and of `profile`, `email`, with spaces between.
+    scope: String,
+    /// PKCE: the SHA-256 of the verifier, in base64url.
+    #[param(pattern = "^[A-Za-z0-9_-]{43}$")]
+    #[schema(pattern = "^[A-Za-z0-9_-]{43}$")]
+    code_challenge: String,
+    #[param(pattern = "^S256$")]
+    #[schema(pattern = "^S256$")]
+    code_challenge_method: String,
+    /// Comes back as it is.
+    #[schema(nullable = false)]
+    state: Option<String>,
+    /// Stands in the id token; counted in bytes.
+    #[param(max_length = 512)]
+    #[schema(max_length = 512, nullable = false)]
+    nonce: Option<String>,
+    /// `none` alone, or of `login`, `select_account`, `consent`.
+    #[schema(nullable = false)]
+    prompt: Option<String>,
+    /// Seconds since the password was given, at most.
+    #[schema(nullable = false)]
+    max_age: Option<u32>,
+    /// The email in the form.
+    #[schema(nullable = false)]
+    login_hint: Option<String>,
+}
+
 /// The browser asks for a code for an application.
-#[utoipa::path(get, path = "/authorize", params(
-    ("client_id" = String, Query, description = "A configured client"),
-    ("redirect_uri" = String, Query, description = "Exactly as it is registered"),
-    ("response_type" = String, Query, description = "code"),
-    ("scope" = String, Query, description = "openid, and of profile, email"),
-    ("code_challenge" = String, Query, description = "PKCE"),
-    ("code_challenge_method" = String, Query, description = "S256"),
-    ("state" = Option<String>, Query, description = "Comes back as it is"),
-    ("nonce" = Option<String>, Query, description = "Stands in the id token"),
-    ("prompt" = Option<String>, Query, description = "none, login"),
-    ("max_age" = Option<u32>, Query, description = "Seconds since the password was given, at most"),
-    ("login_hint" = Option<String>, Query, description = "The email in the form"),
-), responses(
-    (status = 200, description = "A login form", content_type = "text/html"),
-    (status = 303, description = "To redirect_uri with code, state, iss, or with error"),
-    (status = 400, description = "Unknown client or redirect_uri, as a page", content_type = "text/html"),
+#[utoipa::path(get, path = "/authorize", operation_id = "authorize", params(AuthorizationParameters), responses(
+    (status = 200, description = "A login form, under a cookie that it repeats", content_type = "text/html", headers(
+        ("set-cookie" = String, description = "What the form repeats"),
+    )),
+    (status = 303, description = "To redirect_uri with code, state, iss; or with error, error_description, state, iss", headers(
+        ("location" = String, description = "redirect_uri with these parameters"),
+    )),
+    (status = 400, description = "Unknown client or redirect_uri, twice the same, or over 4096 bytes, as a page", content_type = "text/html"),
 ))]
 pub(crate) async fn from_query(
     State(auth): State<Arc<Auth>>,
@@ -48,10 +82,21 @@ pub(crate) async fn from_query(
 }
 
 /// The same as a form.
-#[utoipa::path(post, path = "/authorize",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 303, description = "As for GET")),
-)]
+#[utoipa::path(post, path = "/authorize", operation_id = "authorize_by_form",
+    request_body(
+        content = AuthorizationParameters,
+        content_type = "application/x-www-form-urlencoded",
+    ),
+    responses(
+    (status = 200, description = "A login form, under a cookie that it repeats", content_type = "text/html", headers(
+        ("set-cookie" = String, description = "What the form repeats"),
+    )),
+    (status = 303, description = "To redirect_uri with code, state, iss; or with error, error_description, state, iss", headers(
+        ("location" = String, description = "redirect_uri with these parameters"),
+    )),
+    (status = 400, description = "Unknown client or redirect_uri, twice the same, or over 4096 bytes, as a page", content_type = "text/html"),
+    (status = 413, description = "Over 16 KiB, as a page", content_type = "text/html"),
+))]
 pub(crate) async fn from_form(
     State(auth): State<Arc<Auth>>,
     headers: HeaderMap,

@@ -83,16 +83,36 @@ fn registered<'a>(
         .ok_or("The application wants to go on at an address that is not registered for it.")
 }
 
+/// What an application asks, in a query or a form; what is not known is ignored.
+#[derive(utoipa::IntoParams, utoipa::ToSchema)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what LogoutRequest::parse takes apart")]
+struct LogoutParameters {
+    /// An id token of the session, also an old one.
+    #[schema(nullable = false)]
+    id_token_hint: Option<String>,
+    /// Who asks, if there is no id token.
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// Exactly as it is registered.
+    #[schema(nullable = false)]
+    post_logout_redirect_uri: Option<String>,
+    /// Comes back as it is.
+    #[schema(nullable = false)]
+    state: Option<String>,
+}
+
 /// The browser of a user who wants to log out.
-#[utoipa::path(get, path = "/end_session", params(
-    ("id_token_hint" = Option<String>, Query, description = "An id token of the session, also an old one"),
-    ("client_id" = Option<String>, Query, description = "Who asks, if there is no id token"),
-    ("post_logout_redirect_uri" = Option<String>, Query, description = "Exactly as it is registered"),
-    ("state" = Option<String>, Query, description = "Comes back as it is"),
-), responses(
-    (status = 200, description = "Logged out, or a question whether to", content_type = "text/html"),
-    (status = 303, description = "Logged out, to post_logout_redirect_uri"),
-    (status = 400, description = "Unknown address", content_type = "text/html"),
+#[utoipa::path(get, path = "/end_session", operation_id = "end_session", params(LogoutParameters), responses(
+    (status = 200, description = "Logged out, or a question whether to, as a page", content_type = "text/html", headers(
+        ("set-cookie" = String, description = "Ends the session, or what the form repeats"),
+    )),
+    (status = 303, description = "Logged out", headers(
+        ("location" = String, description = "post_logout_redirect_uri with state"),
+        ("set-cookie" = String, description = "Ends the session"),
+    )),
+    (status = 400, description = "An address that is not registered, twice the same, or over 6 KiB, as a page", content_type = "text/html"),
+    (status = 503, description = "The database does not answer: not logged out, as a page", content_type = "text/html"),
 ))]
 pub(crate) async fn from_query(
     State(auth): State<Arc<Auth>>,
@@ -103,10 +123,20 @@ pub(crate) async fn from_query(
 }
 
 /// The same as a form.
-#[utoipa::path(post, path = "/end_session",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 303, description = "As for GET")),
-)]
+#[utoipa::path(post, path = "/end_session", operation_id = "end_session_by_form",
+    request_body(content = LogoutParameters, content_type = "application/x-www-form-urlencoded"),
+    responses(
+    (status = 200, description = "Logged out, or a question whether to, as a page", content_type = "text/html", headers(
+        ("set-cookie" = String, description = "Ends the session, or what the form repeats"),
+    )),
+    (status = 303, description = "Logged out", headers(
+        ("location" = String, description = "post_logout_redirect_uri with state"),
+        ("set-cookie" = String, description = "Ends the session"),
+    )),
+    (status = 400, description = "An address that is not registered, twice the same, or over 6 KiB, as a page", content_type = "text/html"),
+    (status = 413, description = "Over 16 KiB, as a page", content_type = "text/html"),
+    (status = 503, description = "The database does not answer: not logged out, as a page", content_type = "text/html"),
+))]
 pub(crate) async fn from_form(
     State(auth): State<Arc<Auth>>,
     headers: HeaderMap,
@@ -169,15 +199,36 @@ fn ask(auth: &Auth, headers: &HeaderMap, text: &str, request: &LogoutRequest<'_>
     (AppendHeaders([(header::SET_COOKIE, cookie)]), page).into_response()
 }
 
+/// What the form of `/end_session` sends.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what confirm takes apart")]
+struct LogoutConfirmation {
+    /// The secret of the cookie.
+    csrf: String,
+    /// The application's request, as it came.
+    #[schema(nullable = false)]
+    request: Option<String>,
+}
+
 /// The user's yes, from the form of `/end_session`.
-#[utoipa::path(post, path = "/end_session/confirm",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses(
-        (status = 200, description = "Logged out", content_type = "text/html"),
-        (status = 303, description = "Logged out, to post_logout_redirect_uri"),
-        (status = 403, description = "Not our form", content_type = "text/html"),
+#[utoipa::path(post, path = "/end_session/confirm", operation_id = "confirm_end_session",
+    request_body(
+        content = LogoutConfirmation,
+        content_type = "application/x-www-form-urlencoded",
     ),
-)]
+    responses(
+    (status = 200, description = "Logged out, as a page", content_type = "text/html", headers(
+        ("set-cookie" = String, description = "Ends the session"),
+    )),
+    (status = 303, description = "Logged out", headers(
+        ("location" = String, description = "post_logout_redirect_uri with state"),
+        ("set-cookie" = String, description = "Ends the session"),
+    )),
+    (status = 400, description = "An address that is not registered, twice the same, or over 6 KiB, as a page", content_type = "text/html"),
+    (status = 403, description = "Not our form, as a page", content_type = "text/html"),
+    (status = 413, description = "Over 16 KiB, as a page", content_type = "text/html"),
+    (status = 503, description = "The database does not answer: not logged out, as a page", content_type = "text/html"),
+))]
 pub(crate) async fn confirm(
     State(auth): State<Arc<Auth>>,
     headers: HeaderMap,

@@ -45,13 +45,38 @@ impl Submitted {
     }
 }
 
+/// What the form of `/authorize` sends.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what Submitted::parse takes apart")]
+struct LoginSubmission {
+    /// The secret of the cookie.
+    csrf: String,
+    /// The application's request, as it came.
+    authorization: String,
+    /// Counted in bytes.
+    #[schema(min_length = 1, max_length = 254)]
+    email: String,
+    /// Counted in bytes.
+    #[schema(format = "password", min_length = 1, max_length = 256)]
+    password: String,
+}
+
 /// Email and password from the form of `/authorize`.
-#[utoipa::path(post, path = "/authorize/login",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/authorize/login", operation_id = "log_in_by_form",
+    request_body(
+        content = LoginSubmission,
+        content_type = "application/x-www-form-urlencoded",
+    ),
     responses(
-        (status = 303, description = "To redirect_uri with a code; the browser is logged in"),
+        (status = 303, description = "To redirect_uri with a code, and the browser is logged in; or with error", headers(
+            ("location" = String, description = "redirect_uri with code, state, iss, or with error"),
+            ("set-cookie" = String, description = "The session, if the browser is logged in"),
+        )),
+        (status = 400, description = "Not complete, too long, or the application's request is not good; as a page", content_type = "text/html"),
         (status = 403, description = "Wrong, or not our form: the form again", content_type = "text/html"),
-        (status = 429, description = "Too many failed logins: the form again", content_type = "text/html"),
+        (status = 413, description = "Over 16 KiB, as a page", content_type = "text/html"),
+        (status = 429, description = "Too many failed logins of this account: the form again", content_type = "text/html"),
+        (status = 503, description = "Too busy, or users or the database does not answer: the form again", content_type = "text/html"),
     ),
 )]
 pub(crate) async fn submit(

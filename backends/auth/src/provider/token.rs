@@ -24,20 +24,55 @@ const BAD_CODE: OauthFailure = OauthFailure::InvalidGrant(
     "the code is not good, or not for this client, address and verifier",
 );
 
-/// A code or a refresh token for tokens.
+/// What a client sends. A confidential one sends its id and secret as `Authorization: Basic`, a public one `client_id`.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what exchange_code and exchange_refresh_token take")]
+struct TokenRequest {
+    grant_type: GrantType,
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// For `authorization_code`, which needs it.
+    #[schema(nullable = false)]
+    code: Option<String>,
+    /// For `authorization_code`, which needs it: where the code was sent.
+    #[schema(nullable = false)]
+    redirect_uri: Option<String>,
+    /// For `authorization_code`, which needs it: PKCE.
+    #[schema(nullable = false)]
+    code_verifier: Option<String>,
+    /// For `refresh_token`, which needs it.
+    #[schema(nullable = false)]
+    refresh_token: Option<String>,
+    /// For `refresh_token`: less than was granted.
+    #[schema(nullable = false)]
+    scope: Option<String>,
+}
+
+/// What is exchanged.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what token takes")]
+enum GrantType {
+    AuthorizationCode,
+    RefreshToken,
+}
+
+/// A code or a refresh token for tokens. Each is good once, and one that comes again ends what it gave.
 #[utoipa::path(post, path = "/token",
+    params(("authorization" = Option<String>, Header, description = "Basic, for a confidential client")),
     request_body(
-        content = String,
+        content = TokenRequest,
         content_type = "application/x-www-form-urlencoded",
-        description = "grant_type=authorization_code with code, redirect_uri, code_verifier; or \
-                       grant_type=refresh_token with refresh_token, scope. client_id for a public \
-                       client; a confidential one sends Authorization: Basic.",
     ),
     responses(
-        (status = 200, description = "Tokens", body = TokenReply),
+        (status = 200, description = "Tokens, with an id token", body = TokenReply),
         (status = 400, description = "invalid_request, invalid_grant, invalid_scope, unsupported_grant_type", body = OauthError),
-        (status = 401, description = "invalid_client", body = OauthError),
-        (status = 503, description = "temporarily_unavailable", body = OauthError),
+        (status = 401, description = "invalid_client", body = OauthError, headers(
+            ("www-authenticate" = String, description = "Basic"),
+        )),
+        (status = 413, description = "invalid_request: over 16 KiB", body = OauthError),
+        (status = 500, description = "server_error: a token cannot be signed", body = OauthError),
+        (status = 503, description = "temporarily_unavailable: users or the database does not answer; what was sent may be spent", body = OauthError),
     ),
 )]
 pub(crate) async fn token(

@@ -20,19 +20,26 @@ pub(crate) struct UserClaims {
     sub: String,
     /// With the scope `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     name: Option<String>,
     /// With the scope `email`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     email: Option<String>,
     /// Always false: nobody has sent a mail there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     email_verified: Option<bool>,
 }
 
 /// Who the bearer of an access token acts for.
-#[utoipa::path(get, path = "/userinfo", responses(
+#[utoipa::path(get, path = "/userinfo", params(
+    ("authorization" = String, Header, description = "Bearer and an access token"),
+), responses(
     (status = 200, description = "The user", body = UserClaims),
-    (status = 401, description = "invalid_token", body = OauthError),
+    (status = 401, description = "invalid_token", body = OauthError, headers(
+        ("www-authenticate" = String, description = "Bearer"),
+    )),
     (status = 503, description = "temporarily_unavailable", body = OauthError),
 ))]
 pub(crate) async fn userinfo(
@@ -54,6 +61,23 @@ pub(crate) async fn userinfo(
         email: scope.has("email").then_some(user.email),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(claims)).into_response())
+}
+
+/// The same, which OpenID Connect wants to be possible by POST. The token is in the header all the same.
+#[utoipa::path(post, path = "/userinfo", params(
+    ("authorization" = String, Header, description = "Bearer and an access token"),
+), responses(
+    (status = 200, description = "The user", body = UserClaims),
+    (status = 401, description = "invalid_token", body = OauthError, headers(
+        ("www-authenticate" = String, description = "Bearer"),
+    )),
+    (status = 503, description = "temporarily_unavailable", body = OauthError),
+))]
+pub(crate) async fn userinfo_by_post(
+    auth: State<Arc<Auth>>,
+    headers: HeaderMap,
+) -> Result<Response, OauthFailure> {
+    userinfo(auth, headers).await
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {

@@ -23,6 +23,7 @@ macro_rules! scenarios {
 }
 
 mod browser;
+mod document;
 mod process;
 mod rig;
 mod users_stub;

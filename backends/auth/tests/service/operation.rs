@@ -51,16 +51,18 @@ async fn metrics_count_what_happens(rig: Rig) {
 async fn every_path_is_in_the_document(rig: Rig) {
     let document = rig.get("/openapi.json").await.json();
     let paths = document["paths"].as_object().unwrap();
+    let mut ids = std::collections::BTreeSet::new();
     for (path, methods) in [
         ("/login", &["post"][..]),
         ("/refresh", &["post"]),
         ("/logout", &["post"]),
         ("/.well-known/openid-configuration", &["get"]),
         ("/.well-known/jwks.json", &["get"]),
+        ("/jwks", &["get"]),
         ("/authorize", &["get", "post"]),
         ("/authorize/login", &["post"]),
         ("/token", &["post"]),
-        ("/userinfo", &["get"]),
+        ("/userinfo", &["get", "post"]),
         ("/end_session", &["get", "post"]),
         ("/end_session/confirm", &["post"]),
         ("/health", &["get"]),
@@ -68,9 +70,15 @@ async fn every_path_is_in_the_document(rig: Rig) {
         ("/openapi.json", &["get"]),
     ] {
         for method in methods {
-            assert!(paths[path].get(method).is_some(), "{method} {path}");
+            let operation = &paths[path][method];
+            assert!(operation.is_object(), "{method} {path}");
+            assert!(operation["responses"].get("408").is_some(), "any may be too slow");
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{id} names two operations");
         }
     }
+    let schemas = document.to_string();
+    assert!(!schemas.contains("\"schema\":{}"), "something is not described");
     let reply = &document["components"]["schemas"]["TokenReply"]["properties"];
     for name in ["access_token", "refresh_token", "token_type", "expires_in"] {
         assert!(reply.get(name).is_some(), "{name}");

@@ -20,6 +20,7 @@ use servers::PostgreSql;
 use sqlx::Connection;
 use tempfile::TempDir;
 
+use crate::document::Document;
 use crate::users_stub::{PASSWORD, UsersStub};
 
 /// Where clients believe the service to be.
@@ -52,6 +53,7 @@ pub(crate) struct Rig {
     running: Running,
     pub(crate) users: UsersStub,
     now: Arc<AtomicI64>,
+    document: Document,
 }
 
 impl Rig {
@@ -78,14 +80,16 @@ impl Rig {
             )
         };
         let running = auth::start(settings.clone()).await.unwrap();
-        Self { folder, settings, running, users, now }
+        let request = Request::get("/openapi.json").body(Full::default()).unwrap();
+        let document = Document(send(running.address(), request).await.json());
+        Self { folder, settings, running, users, now, document }
     }
 
     pub(crate) async fn restart(self) -> Self {
-        let Self { folder, settings, running, users, now } = self;
+        let Self { folder, settings, running, users, now, document } = self;
         running.stop().await.unwrap();
         let running = auth::start(settings.clone()).await.unwrap();
-        Self { folder, settings, running, users, now }
+        Self { folder, settings, running, users, now, document }
     }
 
     /// A second instance on the same database.
@@ -122,8 +126,12 @@ impl Rig {
         self.send(form_request(path, pairs)).await
     }
 
+    /// Asks, and holds the answer to the document.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        send(self.address(), request).await
+        let asked = format!("{} {}", request.method(), request.uri().path());
+        let answer = send(self.address(), request).await;
+        self.document.check(&asked, answer.status, &answer.headers, &answer.text);
+        answer
     }
 
     /// Logs Ann in by password.
