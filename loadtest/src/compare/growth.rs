@@ -67,11 +67,8 @@ pub(super) fn measure(
 ) -> Result<Vec<Step>, String> {
     let most = growth.job(*growth.steps().last().unwrap_or(&0)).idle_connections;
     // Ours and those of the proxies, which inherit the limit.
-    crate::process::allow_files(most as u64 * 2 + 10_000).map_err(|error| {
-        format!(
-            "{error}: {most} connections need more open files (ulimit -n {})",
-            most * 2 + 10_000
-        )
+    crate::process::allow_files(most as u64 + 5_000).map_err(|error| {
+        format!("{error}: {most} connections need more open files (ulimit -n {})", most + 5_000)
     })?;
     growth
         .steps()

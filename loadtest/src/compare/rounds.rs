@@ -50,7 +50,7 @@ const LOGGED_LEAST: f64 = 0.999;
 /// A proxy that runs, and its figures so far.
 pub(super) struct Runner<'a> {
     pub(super) prepared: &'a Prepared<'a>,
-    process: Started,
+    process: Option<Started>,
     rounds: Vec<Figures>,
     requests: u64,
     lines: u64,
@@ -78,7 +78,7 @@ pub(super) fn measure(
     }
     for round in 1..=plan.rounds {
         super::report::note(&format!("round {round} of {}", plan.rounds));
-        one_round(plan, &mut runners)?;
+        one_round(plan, &mut runners, round)?;
     }
     let mut measured: Vec<Measured> = runners.into_iter().map(finish).collect();
     measured.iter().for_each(warn_of_dropped_lines);
@@ -87,39 +87,60 @@ pub(super) fn measure(
 }
 
 /// Everybody once. Another one begins each round: nobody always runs on the warmest or the most disturbed core.
-fn one_round(plan: &Plan<'_>, runners: &mut [Runner<'_>]) -> Result<(), String> {
+/// And a new process for each round: where the system lays one out in memory makes it some percent dearer or cheaper for
+/// all of its life, which rounds of the same process would all repeat.
+fn one_round(plan: &Plan<'_>, runners: &mut [Runner<'_>], round: u32) -> Result<(), String> {
     if !runners.is_empty() {
         runners.rotate_left(1);
     }
     for runner in &mut *runners {
         let name = runner.prepared.kind().name();
-        runner.measure(plan).map_err(|error| format!("{name}: {error}"))?;
+        let renewed = if round > 1 { runner.renew(plan) } else { Ok(()) };
+        renewed.and_then(|()| runner.measure(plan)).map_err(|error| format!("{name}: {error}"))?;
     }
     count_logs(runners)
 }
 
 /// Starts a proxy on its core.
 pub(super) fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, String> {
+    let process = Some(start_process(prepared)?);
+    Ok(Runner { prepared, process, rounds: Vec::new(), requests: 0, lines: 0 })
+}
+
+fn start_process(prepared: &Prepared<'_>) -> Result<Started, String> {
     let mut command = pinned(PROXY_CORE, &prepared.proxy.program);
     prepared.add_arguments(&mut command, &prepared.config);
     let name = prepared.kind().name();
     let mut process = Started::start(name, &mut command, prepared.folder.join("messages"))?;
     process.wait_for_port(prepared.port, Duration::from_secs(20))?;
-    Ok(Runner { prepared, process, rounds: Vec::new(), requests: 0, lines: 0 })
+    Ok(process)
 }
 
 /// Fills pools and caches, so that the first round is like the others.
 pub(super) fn warm_up<'a>(plan: &Plan<'_>, mut runner: Runner<'a>) -> Result<Runner<'a>, String> {
-    let amount = Amount { seconds: 1, ..plan.amount };
-    let warm = load::run(plan.generator, runner.prepared, plan.certificates, amount)?;
-    runner.requests += warm.requests;
+    runner.warm_up(plan)?;
     Ok(runner)
 }
 
 impl Runner<'_> {
+    /// Another process of the same proxy, as warm as the one before.
+    fn renew(&mut self, plan: &Plan<'_>) -> Result<(), String> {
+        // The old one has to give up the port first.
+        drop(self.process.take());
+        self.process = Some(start_process(self.prepared)?);
+        self.warm_up(plan)
+    }
+
+    fn warm_up(&mut self, plan: &Plan<'_>) -> Result<(), String> {
+        let amount = Amount { seconds: 1, ..plan.amount };
+        let warm = load::run(plan.generator, self.prepared, plan.certificates, amount)?;
+        self.requests += warm.requests;
+        Ok(())
+    }
+
     /// One round of this proxy.
     pub(super) fn measure(&mut self, plan: &Plan<'_>) -> Result<(), String> {
-        let pid = self.process.pid();
+        let pid = self.process.as_ref().ok_or("it is not running")?.pid();
         let before = procfs::cpu_ns(pid)?;
         let counted = load::run(plan.generator, self.prepared, plan.certificates, plan.amount)?;
         let used = procfs::cpu_ns(pid)?.saturating_sub(before);

@@ -24,6 +24,8 @@ pub(super) fn config(job: &Job, places: &Places<'_>) -> String {
     format!(
         "global
     nbthread 1
+    # As many as the system allows are enough: it would count two files for each idle connection.
+    no strict-limits
     maxconn {connections}
     # No test keys of TLS at the start, and no warning about their length.
     tune.ssl.default-dh-param 2048

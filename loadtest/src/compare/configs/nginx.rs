@@ -60,7 +60,7 @@ http {{
 "#,
         modules = modules(&job.task),
         folder = folder.display(),
-        files = 2 * job.idle_connections + 10_000,
+        files = job.idle_connections + 5_000,
         connections = job.idle_connections + 4096,
         temporary = temporary_folders(folder),
         task = task_settings(&job.task, folder),
