@@ -143,3 +143,15 @@ async fn perform(task: Task, json: bool) -> anyhow::Result<ExitCode> {
     };
     Ok(report.print(json))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

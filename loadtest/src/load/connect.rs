@@ -1,17 +1,22 @@
 //! Opens connections: TCP from a chosen address, TLS with or without resumption.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -113,13 +118,70 @@ fn tls(scenario: &Scenario) -> Result<(TlsConnector, ServerName<'static>), Failu
         Protocol::Http2 => vec![b"h2".to_vec()],
     };
     config.resumption = match scenario.tls.resumption {
-        true => Resumption::in_memory_sessions(scenario.connections.max(256)),
+        true => Resumption::store(Arc::new(Tickets::for_connections(scenario.connections))),
         false => Resumption::disabled(),
     };
     let name = scenario.tls.server_name.as_ref().unwrap_or(&scenario.origin.host).clone();
     let name = ServerName::try_from(name)
         .map_err(|_| Failure::Setting { option: "tls.server-name", reason: "not a name" })?;
     Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// Sessions to resume: there is one server, and rustls' own cache keeps eight tickets for each, which as many
+/// connections at once use up.
+#[derive(Debug)]
+struct Tickets {
+    most: usize,
+    tls13: Mutex<VecDeque<Tls13ClientSessionValue>>,
+    tls12: Mutex<Option<Tls12ClientSessionValue>>,
+    group: Mutex<Option<NamedGroup>>,
+}
+
+impl Tickets {
+    fn for_connections(connections: usize) -> Self {
+        let (tls13, tls12, group) = (Mutex::default(), Mutex::default(), Mutex::default());
+        // Servers give two for each connection.
+        Self { most: connections * 4, tls13, tls12, group }
+    }
+}
+
+/// A thread that panicked has left nothing half done: each of these is one step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        *locked(&self.group) = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        *locked(&self.group)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        *locked(&self.tls12) = Some(value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        locked(&self.tls12).clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *locked(&self.tls12) = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut tickets = locked(&self.tls13);
+        if tickets.len() >= self.most {
+            tickets.pop_front();
+        }
+        tickets.push_back(value);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        locked(&self.tls13).pop_back()
+    }
 }
 
 /// Trusts every certificate: the load is meant for one's own server, whose certificate is often made for the test.

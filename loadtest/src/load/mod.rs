@@ -19,6 +19,7 @@ mod websocket;
 mod worker;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 
@@ -59,10 +60,13 @@ pub(crate) struct Settings {
     /// Raises the rate step by step until the server no longer keeps up, and says which rate it kept.
     #[command(flatten)]
     ramp: ramp::Settings,
+    /// Writes a page with plots there.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 pub(crate) async fn run(settings: Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let Settings { scenario, url, rate, connections, seconds, threads, ramp } = settings;
+    let Settings { scenario, url, rate, connections, seconds, threads, ramp, html } = settings;
     let instead = Instead { url, rate, connections, seconds, threads };
     let scenario = match scenario.contains("://") {
         true => scenario::of_url(&scenario, &instead)?,
@@ -78,6 +82,9 @@ pub(crate) async fn run(settings: Settings, json: bool) -> anyhow::Result<ExitCo
         }
     };
     print(&document, &lines, json);
+    if let Some(file) = html {
+        crate::page::write(&document, &file)?;
+    }
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,6 +11,8 @@ use super::scenario::{Pace, Scenario, ScenarioError};
 use crate::report;
 
 #[derive(Args, Debug)]
+// Two groups may not have one name, and clap takes it from the type.
+#[group(id = "ramp")]
 pub(super) struct Settings {
     /// Ramp: the first rate; each step takes the scenario's `seconds`.
     #[arg(long, value_name = "RATE", conflicts_with = "rate")]
