@@ -17,7 +17,7 @@ use crate::finish::{Asked, Finish};
 use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
-use crate::upstream::request_body::{BodyLimits, RequestBody};
+use crate::upstream::request_body::{BodyLimits, Changes, RequestBody};
 use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
 use crate::upstream::{CallFailure, Called, Caller, call};
 
@@ -54,7 +54,9 @@ impl Visit<'_> {
         let upstream = self.current.upstreams.get(upstream_index(asking.settings));
         let shared = upstream.is_none_or(|it| it.config.protocol == config::Protocol::Http1);
         let timer = if shared { self.connection.timer(version) } else { Timer::Own(None) };
-        Ok(RequestBody::streaming(incoming, limits, timer, received, transforms))
+        let pipes = Rc::clone(&self.connection.worker.pipes);
+        let changes = Changes { transforms, pipes };
+        Ok(RequestBody::streaming(incoming, limits, timer, received, changes))
     }
 
     /// Sends the request to a server and turns its response into ours.

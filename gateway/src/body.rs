@@ -11,6 +11,7 @@ use plugins::Transform;
 
 use crate::chain;
 use crate::finish::Finish;
+use crate::splice::Pipe;
 use crate::upstream::response_body::{ResponseBody, ResponseBodyError};
 
 /// A response body, and the end of its request.
@@ -140,6 +141,33 @@ impl Body {
             Payload::Changed(changed) => changed.body.poll_upload(cx),
             Payload::Empty | Payload::Whole(_) => {}
         }
+    }
+
+    /// The bytes still to come, if nobody has to read them.
+    pub(crate) fn left_for_pipe(&self) -> Option<u64> {
+        match &self.payload {
+            Payload::Upstream(body) => body.left_for_pipe(),
+            Payload::Empty | Payload::Whole(_) | Payload::Changed(_) => None,
+        }
+    }
+
+    /// Moves more into an empty pipe. Only while [`Body::left_for_pipe`] says how much.
+    pub(crate) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<(), ResponseBodyError>> {
+        let Self { payload, finish } = self;
+        let Payload::Upstream(body) = payload else { return Poll::Ready(Ok(())) };
+        let moved = std::task::ready!(body.poll_pipe(cx, pipe));
+        match moved {
+            Ok(count) => {
+                finish.bytes_out += count as u64;
+                finish.complete |= payload.is_end();
+            }
+            Err(error) => finish.reason = error.reason(),
+        }
+        Poll::Ready(moved.map(drop))
     }
 
     /// Not all of what was handed over has reached the client.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::http1::wire::{BodyBroken, WireBody};
+use crate::splice::Pipe;
 
 /// See the module.
 pub(crate) enum Incoming {
@@ -16,6 +17,28 @@ pub(crate) enum Incoming {
     Http1(WireBody),
     /// HTTP/2: handed over by the connection's own task.
     Http2(hyper::body::Incoming),
+}
+
+impl Incoming {
+    /// The bytes still to come, if they could go into a pipe.
+    pub(crate) fn left_for_pipe(&self) -> Option<u64> {
+        match self {
+            Self::Http1(body) => body.left_for_pipe(),
+            Self::Empty | Self::Http2(_) => None,
+        }
+    }
+
+    /// Moves more into an empty pipe. Only while [`Incoming::left_for_pipe`] says how much.
+    pub(crate) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyBroken>> {
+        match self {
+            Self::Http1(body) => body.poll_pipe(cx, pipe),
+            Self::Empty | Self::Http2(_) => Poll::Ready(Err(BodyBroken)),
+        }
+    }
 }
 
 impl Body for Incoming {

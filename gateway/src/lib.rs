@@ -35,6 +35,7 @@ mod limits;
 mod client;
 mod deadline;
 mod socket;
+mod splice;
 mod http1;
 mod refusal;
 mod strict_http2;

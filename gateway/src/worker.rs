@@ -13,6 +13,7 @@ use crate::limits::Connections;
 use crate::observe::access_log::{AccessLog, Writer};
 use crate::observe::metrics::Metrics;
 use crate::snapshot::Snapshot;
+use crate::splice::Pipes;
 use crate::upstream::Pools;
 
 /// What all workers share.
@@ -55,6 +56,8 @@ pub(crate) struct Worker {
     current: RefCell<Rc<Current>>,
     /// Connections to servers.
     pub(crate) pools: Rc<Pools>,
+    /// Ways for long bodies past our memory.
+    pub(crate) pipes: Rc<Pipes>,
     /// The time for `Date` fields, as of the last tick.
     pub(crate) date: Cell<Date>,
     /// This worker's way to the access log.
@@ -103,6 +106,7 @@ impl Worker {
             process,
             current,
             pools,
+            pipes: Rc::default(),
             date: Cell::new(Date::now()),
             log,
             draining,

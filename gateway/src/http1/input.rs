@@ -12,6 +12,9 @@ use crate::socket::Socket;
 
 /// What is read at once: most heads fit in the first.
 const READ_MIN: usize = 4 * 1024;
+/// A body of a length up to this is given its whole room at once; the room for longer ones has to be earned, for those
+/// who send slowly are many.
+const SHORT_BODY: usize = 16 * 1024;
 /// Long bodies come in pieces of this.
 const READ_MAX: usize = 64 * 1024;
 
@@ -65,6 +68,12 @@ impl Input {
     /// Throws the first `count` bytes away.
     pub(crate) fn skip(&mut self, count: usize) {
         bytes::Buf::advance(&mut self.bytes, count);
+    }
+
+    /// So much of a body is still to come: a short one is read at once.
+    pub(crate) fn expect(&mut self, left: u64) {
+        let left = usize::try_from(left).unwrap_or(usize::MAX).min(SHORT_BODY);
+        self.room = self.room.max(left);
     }
 
     /// Lets a buffer go that was good for a long body, once nothing is in it.

@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::fields;
 use crate::socket::Socket;
+use crate::splice::Pipe;
 
 /// A piece up to this long is copied behind its head: one buffer goes out with less work than two.
 const SMALL: usize = 4 * 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Output {
     piece: Bytes,
     /// What goes behind that.
     tail: &'static [u8],
+    /// Bytes of a body that are not in our memory: behind all else.
+    pipe: Option<Pipe>,
     /// TLS has taken what it may not have given to the socket yet.
     unflushed: bool,
     /// Bytes that have gone since the beginning, to see progress.
@@ -49,7 +52,27 @@ impl Output {
 
     /// Whether more may be added before the rest has gone.
     pub(crate) fn has_room(&self) -> bool {
-        self.piece.is_empty() && self.tail.is_empty() && self.gathered.len() < GATHERED_MAX
+        self.piece.is_empty()
+            && self.tail.is_empty()
+            && self.pipe_is_empty()
+            && self.gathered.len() < GATHERED_MAX
+    }
+
+    fn pipe_is_empty(&self) -> bool {
+        self.pipe.as_ref().is_none_or(Pipe::is_empty)
+    }
+
+    /// The pipe for bytes of a body that are not read; lent when there is none yet. Only while [`Output::has_room`].
+    pub(crate) fn pipe(&mut self, lend: impl FnOnce() -> Option<Pipe>) -> Option<&mut Pipe> {
+        if self.pipe.is_none() {
+            self.pipe = lend();
+        }
+        self.pipe.as_mut()
+    }
+
+    /// The body is over, and its pipe is for others.
+    pub(crate) fn give_back_pipe(&mut self) {
+        self.pipe = None;
     }
 
     /// Whether everything has gone.
@@ -58,6 +81,10 @@ impl Output {
     }
 
     fn is_handed_over(&self) -> bool {
+        self.is_written() && self.pipe_is_empty()
+    }
+
+    fn is_written(&self) -> bool {
         self.gathered.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
@@ -106,6 +133,7 @@ impl Output {
         self.gone = 0;
         self.piece = Bytes::new();
         self.tail = b"";
+        self.pipe = None;
         self.unflushed = false;
     }
 
@@ -115,7 +143,7 @@ impl Output {
         cx: &mut Context<'_>,
         socket: &mut Socket,
     ) -> Poll<io::Result<()>> {
-        while !self.is_handed_over() {
+        while !self.is_written() {
             let head = &self.gathered[self.gone..];
             let wrote = if self.piece.is_empty() && self.tail.is_empty() {
                 Pin::new(&mut *socket).poll_write(cx, head)
@@ -130,11 +158,25 @@ impl Output {
             }
             self.unflushed = true;
         }
+        while !self.pipe_is_empty() {
+            match ready!(self.poll_pipe(cx, socket))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count as u64,
+            }
+        }
         if self.unflushed {
             ready!(Pin::new(socket).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Pipes are only for plain TCP.
+    fn poll_pipe(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<usize>> {
+        match (&mut self.pipe, socket) {
+            (Some(pipe), Socket::Tcp(stream)) => pipe.poll_drain(cx, stream),
+            (Some(_), Socket::Unix(_) | Socket::Tls(_)) | (None, _) => Poll::Ready(Ok(0)),
+        }
     }
 
     fn advance(&mut self, count: usize) {

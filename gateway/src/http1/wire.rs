@@ -17,6 +17,7 @@ use super::output::Output;
 use super::request_head::{self, BodyKind, Told};
 use crate::refusal::WireRefusal;
 use crate::socket::Socket;
+use crate::splice::Pipe;
 
 /// A connection between two heads, or within a request.
 pub(crate) struct Wire {
@@ -198,6 +199,11 @@ impl Wire {
         }
     }
 
+    /// Whether what is written could come from a pipe.
+    pub(crate) fn takes_pipe(&self) -> bool {
+        matches!(self.socket, Some(Socket::Tcp(_)))
+    }
+
     /// From here on only the response is written.
     pub(crate) fn begin_response(&mut self) -> &mut Vec<u8> {
         self.responding = true;
@@ -223,6 +229,38 @@ impl Wire {
             Poll::Ready(Ok(_) | Err(_)) => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The bytes of the body still to come, if nothing of it was read and they could go into a pipe.
+    fn left_for_pipe(&self) -> Option<u64> {
+        match self.reading.body {
+            BodyState::Length(left) => {
+                let read = self.reading.expects || !self.reading.input.is_empty();
+                (self.takes_pipe() && !read).then_some(left)
+            }
+            BodyState::Over | BodyState::Chunked(_) | BodyState::Broken => None,
+        }
+    }
+
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyBroken>> {
+        let (BodyState::Length(left), Some(Socket::Tcp(stream))) =
+            (&mut self.reading.body, &self.socket)
+        else {
+            return Poll::Ready(Err(BodyBroken));
+        };
+        let Ok(count @ 1..) = ready!(pipe.poll_fill(cx, stream, *left)) else {
+            self.reading.body = BodyState::Broken;
+            return Poll::Ready(Err(BodyBroken));
+        };
+        *left -= count as u64;
+        if *left == 0 {
+            self.reading.body = BodyState::Over;
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_body(
@@ -256,6 +294,9 @@ impl Wire {
                     return Poll::Ready(Some(Err(BodyBroken)));
                 }
             }
+            if let BodyState::Length(left) = self.reading.body {
+                self.reading.input.expect(left);
+            }
             if !matches!(ready!(self.poll_fill(cx)), Ok(count) if count > 0) {
                 self.reading.body = BodyState::Broken;
                 return Poll::Ready(Some(Err(BodyBroken)));
@@ -282,6 +323,21 @@ impl WireBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let mut wire = self.wire.borrow_mut();
         if wire.epoch == self.epoch { wire.poll_body(cx) } else { Poll::Ready(None) }
+    }
+
+    /// The bytes still to come, if they could go into a pipe.
+    pub(crate) fn left_for_pipe(&self) -> Option<u64> {
+        let wire = self.wire.borrow();
+        if wire.epoch == self.epoch { wire.left_for_pipe() } else { None }
+    }
+
+    /// Moves more into an empty pipe. Only while [`WireBody::left_for_pipe`] says how much.
+    pub(crate) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyBroken>> {
+        self.wire.borrow_mut().poll_pipe(cx, pipe)
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

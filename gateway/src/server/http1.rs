@@ -23,6 +23,7 @@ use crate::http1::wire::{Wire, WireBody};
 use crate::incoming::Incoming;
 use crate::proxy;
 use crate::refusal::WireRefusal;
+use crate::splice::{self, Piped};
 
 /// A connection without a request for this long is put to rest.
 const QUIET: Duration = Duration::from_secs(1);
@@ -132,6 +133,7 @@ async fn exchange(
         return Err(ended);
     }
     drop(responding);
+    wire.borrow_mut().output.give_back_pipe();
     match goodbye {
         Goodbye::Stays if wire.borrow().reading.body_is_over() => Ok(()),
         Goodbye::Stays | Goodbye::Closes => Err(Ended::Over),
@@ -185,6 +187,8 @@ struct Responding<'a> {
     coding: Coding,
     progress: Progress<'a>,
     state: State,
+    /// What is long enough goes by a pipe, as far as there is one.
+    piped: Piped,
     /// How the connection ends if the body breaks off.
     cut: Ended,
 }
@@ -201,7 +205,7 @@ impl<'a> Responding<'a> {
     fn begin(wire: &'a Rc<RefCell<Wire>>, connection: &'a Connection, body: Body) -> Self {
         let progress = Progress::new(connection);
         let (coding, state, cut) = (Coding::Plain, State::Body, Ended::Over);
-        Self { wire, connection, body, coding, progress, state, cut }
+        Self { wire, connection, body, coding, progress, state, piped: Piped::No, cut }
     }
 
     /// Whether the connection closes after this response.
@@ -227,6 +231,11 @@ impl<'a> Responding<'a> {
             }
             Framing::Chunked => self.coding = Coding::Chunked,
             Framing::UntilClose => self.cut = Ended::Cut,
+            Framing::Length(length)
+                if length >= splice::LONG && self.wire.borrow().takes_pipe() =>
+            {
+                self.piped = Piped::Yes;
+            }
             Framing::Length(_) => {}
         }
         let date = &self.connection.worker.date.get().0;
@@ -243,6 +252,13 @@ impl<'a> Responding<'a> {
             if !has_room {
                 ready!(self.poll_room(cx))?;
             }
+            if self.piped == Piped::Yes && self.body.left_for_pipe().is_some() {
+                match self.poll_pipe(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+                    Poll::Pending => return self.poll_while_waiting(cx),
+                }
+            }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return self.poll_while_waiting(cx);
             };
@@ -251,12 +267,35 @@ impl<'a> Responding<'a> {
                 Ok(Some(frame)) => self.add(frame, &mut wire),
                 Ok(None) => self.end(&mut wire, None),
                 Err(_) => {
-                    // What came before it goes out; the missing rest tells the client.
-                    drop(wire.poll_write(cx));
-                    return Poll::Ready(Err(std::mem::replace(&mut self.cut, Ended::Over)));
+                    drop(wire);
+                    return Poll::Ready(Err(self.cut_off(cx)));
                 }
             }
         }
+    }
+
+    /// What came before goes out; the missing rest tells the client.
+    fn cut_off(&mut self, cx: &mut Context<'_>) -> Ended {
+        drop(self.wire.borrow_mut().poll_write(cx));
+        std::mem::replace(&mut self.cut, Ended::Over)
+    }
+
+    /// Moves a part of the body from socket to socket. Without a pipe the rest is read.
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let mut wire = self.wire.borrow_mut();
+        let Some(pipe) = wire.output.pipe(|| self.connection.worker.pipes.lend()) else {
+            self.piped = Piped::No;
+            return Poll::Ready(Ok(()));
+        };
+        let moved = ready!(self.body.poll_pipe(cx, pipe));
+        drop(wire);
+        if moved.is_err() {
+            return Poll::Ready(Err(self.cut_off(cx)));
+        }
+        if self.body.is_end_stream() {
+            self.state = State::Written;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until the client has taken what was written. If it sends before it reads, and the server does the same, they

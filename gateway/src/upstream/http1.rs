@@ -1,28 +1,28 @@
 //! An HTTP/1.1 connection to a server, driven by whoever waits for its response.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 use http_body::{Body as _, Frame, SizeHint};
-use rustix::net::RecvFlags;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::Server;
 use super::request_body::{BodyError, RequestBody};
+use super::silence;
+use super::upload::{Progress, Upload};
 use crate::http1::chunked::{Chunked, Piece};
 use crate::http1::input::Input;
 use crate::http1::lines::{HeadLimits, Kind, LineEnds, Lines};
-use crate::http1::output::{Coding, Output};
+use crate::http1::output::Output;
 use crate::http1::request_head::{self, Framing};
 use crate::http1::response_head::{self, BodyEnd};
 use crate::refusal::WireRefusal;
 use crate::socket::Socket;
+use crate::splice::Pipe;
 
 /// What the head of a response may be: nginx' largest usual buffers for one, several times over.
 const LIMITS: HeadLimits =
@@ -35,8 +35,8 @@ pub(crate) struct Http1 {
     output: Output,
     /// What is still to be sent of the request's body.
     upload: Option<Upload>,
-    /// Something of it was taken, so the request cannot be sent again.
-    body_begun: bool,
+    /// It was sent whole.
+    uploaded: bool,
     reading: Reading,
     lines: Lines,
     /// Nothing more of the request goes out: its client broke off, or the server takes no more, which may have answered
@@ -49,11 +49,6 @@ pub(crate) struct Http1 {
     pub(crate) server: Arc<Server>,
     /// When it came to rest; for the pool.
     pub(super) idle_since: Instant,
-}
-
-struct Upload {
-    body: RequestBody,
-    coding: Coding,
 }
 
 /// How far the response has been read.
@@ -110,7 +105,7 @@ impl Http1 {
             input: Input::new(),
             output: Output::default(),
             upload: None,
-            body_begun: false,
+            uploaded: false,
             reading: Reading::Over(After::Stays),
             lines: Lines::new(Kind::Message),
             hung_up: false,
@@ -128,12 +123,8 @@ impl Http1 {
             None => Framing::Chunked,
         };
         request_head::write(self.output.gather(), parts, host, framing);
-        self.upload = match framing {
-            Framing::None => None,
-            Framing::Length(_) => Some(Upload { body, coding: Coding::Plain }),
-            Framing::Chunked => Some(Upload { body, coding: Coding::Chunked }),
-        };
-        self.body_begun = false;
+        self.upload = Upload::new(body, framing, &self.socket);
+        self.uploaded = false;
         self.reading = Reading::Head { to_head: parts.method == Method::HEAD };
     }
 
@@ -161,8 +152,10 @@ impl Http1 {
 
     /// The request's body, if it could be sent once more.
     pub(super) fn take_unsent(&mut self) -> Option<RequestBody> {
-        let body = self.upload.take().map_or(RequestBody::Empty, |upload| upload.body);
-        (!self.body_begun).then_some(body)
+        match self.upload.take() {
+            Some(upload) => upload.into_unsent(),
+            None => (!self.uploaded).then_some(RequestBody::Empty),
+        }
     }
 
     /// Bytes sent so far.
@@ -194,21 +187,11 @@ impl Http1 {
 
     /// Takes what there is of the body, as far as it may wait together to be written.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Http1Error> {
-        while self.output.has_room() {
-            let Some(upload) = &mut self.upload else { break };
-            let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else { break };
-            self.body_begun = true;
-            let frame = frame.transpose().inspect_err(|_| self.hung_up = true)?;
-            let trailers = match frame.map(Frame::into_data) {
-                Some(Ok(data)) => {
-                    self.output.add(data, upload.coding);
-                    continue;
-                }
-                Some(Err(trailers)) => trailers.into_trailers().ok(),
-                None => None,
-            };
-            self.output.end(upload.coding, trailers.as_ref());
-            self.upload = None;
+        if let Some(upload) = &mut self.upload {
+            let progress = upload.poll_into(cx, &mut self.output);
+            if progress.inspect_err(|_| self.hung_up = true)? == Progress::Over {
+                (self.upload, self.uploaded) = (None, true);
+            }
         }
         Ok(if self.output.is_empty() { Poll::Pending } else { Poll::Ready(()) })
     }
@@ -262,6 +245,9 @@ impl Http1 {
                 Step::End => return Poll::Ready(None),
                 Step::Missing => {}
             }
+            if let Reading::Length { left, .. } = self.reading {
+                self.input.expect(left);
+            }
             let ended = ready!(self.input.poll_fill(cx, &mut self.socket))? == 0;
             match self.reading {
                 Reading::UntilClose if ended => self.reading = Reading::Over(After::Ends),
@@ -269,6 +255,39 @@ impl Http1 {
                 _ => {}
             }
         }
+    }
+
+    /// The bytes of the body still to come, if nothing of it was read and they could go into a pipe.
+    pub(super) fn left_for_pipe(&self) -> Option<u64> {
+        match (&self.reading, &self.socket) {
+            (Reading::Length { left, .. }, Socket::Tcp(_)) => {
+                let uploads = self.upload.is_some() || !self.output.is_empty();
+                (self.input.is_empty() && !uploads).then_some(*left)
+            }
+            _ => None,
+        }
+    }
+
+    /// Moves more of the body into an empty pipe. Only while [`Http1::left_for_pipe`] says how much.
+    pub(super) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, Http1Error>> {
+        let (Reading::Length { left, after }, Socket::Tcp(stream)) =
+            (&mut self.reading, &self.socket)
+        else {
+            return Poll::Ready(Err(Http1Error::Closed));
+        };
+        let count = ready!(pipe.poll_fill(cx, stream, *left))?;
+        if count == 0 {
+            return Poll::Ready(Err(Http1Error::Closed));
+        }
+        *left -= count as u64;
+        if *left == 0 {
+            self.reading = Reading::Over(*after);
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn step(&mut self) -> Result<Step, Http1Error> {
@@ -329,10 +348,10 @@ impl Http1 {
     /// Whether it still is, after it rested. Asks the system only if something has happened on its socket.
     pub(super) fn is_still_free(&mut self) -> bool {
         match &self.socket {
-            Socket::Tcp(stream) if self.doubtful => is_silent(peek(stream)),
-            Socket::Unix(stream) if self.doubtful => is_silent(peek(stream)),
-            Socket::Tcp(stream) => is_silent(stream.try_read(&mut [0])),
-            Socket::Unix(stream) => is_silent(stream.try_read(&mut [0])),
+            Socket::Tcp(stream) if self.doubtful => silence::is_silent(silence::peek(stream)),
+            Socket::Unix(stream) if self.doubtful => silence::is_silent(silence::peek(stream)),
+            Socket::Tcp(stream) => silence::is_silent(stream.try_read(&mut [0])),
+            Socket::Unix(stream) => silence::is_silent(stream.try_read(&mut [0])),
             // The server may have something to say of the TLS session, which is no part of HTTP.
             Socket::Tls(_) => {
                 let mut cx = Context::from_waker(Waker::noop());
@@ -355,18 +374,6 @@ enum Step {
     Trailers(HeaderMap),
     End,
     Missing,
-}
-
-/// A server that says something before it is asked, or nothing any more, is of no use.
-fn is_silent(read: io::Result<usize>) -> bool {
-    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// Asks the system, which knows of bytes that the runtime has not heard of yet.
-fn peek(socket: impl AsFd) -> io::Result<usize> {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    let (count, _) = rustix::net::recv(socket, &mut [0], flags)?;
-    Ok(count)
 }
 
 fn is_hang_up(error: &io::Error) -> bool {

@@ -19,6 +19,8 @@ mod call;
 mod connect;
 mod heard;
 mod http1;
+mod silence;
+mod upload;
 mod http2;
 mod pool;
 pub(crate) mod request_body;

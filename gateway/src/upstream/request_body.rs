@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::deadline::Timer;
 use crate::incoming::Incoming;
+use crate::splice::{Pipe, Pipes};
 
 /// A request body as a server gets it.
 pub(crate) enum RequestBody {
@@ -36,6 +37,7 @@ pub(crate) struct Streaming {
     window: Option<Window>,
     transforms: Vec<Box<dyn Transform>>,
     ended: bool,
+    pipes: Rc<Pipes>,
 }
 
 /// What can still be seen of a body that was given away to be sent.
@@ -57,6 +59,14 @@ impl Fate {
     pub(super) fn take_failure(&self) -> Option<BodyError> {
         self.failed.take()
     }
+}
+
+/// What happens to a streaming body on its way.
+pub(crate) struct Changes {
+    /// Plugins that read it.
+    pub(crate) transforms: Vec<Box<dyn Transform>>,
+    /// If there are none of those, it may go by a pipe.
+    pub(crate) pipes: Rc<Pipes>,
 }
 
 /// What a request body is held to.
@@ -102,8 +112,9 @@ impl RequestBody {
         limits: BodyLimits,
         timer: Timer,
         received: Rc<Cell<u64>>,
-        transforms: Vec<Box<dyn Transform>>,
+        changes: Changes,
     ) -> Self {
+        let Changes { transforms, pipes } = changes;
         let window = None;
         let ended = false;
         let fate = Rc::default();
@@ -116,6 +127,7 @@ impl RequestBody {
             window,
             transforms,
             ended,
+            pipes,
         }))
     }
 
@@ -125,6 +137,38 @@ impl RequestBody {
             Self::Streaming(streaming) => Some(Rc::clone(&streaming.fate)),
             Self::Empty | Self::Whole(_) => None,
         }
+    }
+
+    /// The bytes still to come, if nobody has to read them.
+    pub(super) fn left_for_pipe(&self) -> Option<u64> {
+        match self {
+            Self::Streaming(streaming) if streaming.transforms.is_empty() => {
+                streaming.incoming.left_for_pipe()
+            }
+            Self::Streaming(_) | Self::Empty | Self::Whole(_) => None,
+        }
+    }
+
+    /// A pipe for them.
+    pub(super) fn lend_pipe(&self) -> Option<Pipe> {
+        match self {
+            Self::Streaming(streaming) => streaming.pipes.lend(),
+            Self::Empty | Self::Whole(_) => None,
+        }
+    }
+
+    /// Moves more into an empty pipe. Only while [`RequestBody::left_for_pipe`] says how much.
+    pub(super) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Result<Poll<()>, BodyError> {
+        let Self::Streaming(streaming) = self else { return Err(BodyError::Broken) };
+        let polled = streaming.poll_pipe(cx, pipe);
+        if let Err(error) = &polled {
+            streaming.fate.failed.set(Some(error.clone()));
+        }
+        polled
     }
 
     /// Whether it could be sent a second time.
@@ -154,6 +198,17 @@ impl Streaming {
             if !data.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
+        }
+    }
+
+    fn poll_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Result<Poll<()>, BodyError> {
+        match self.incoming.poll_pipe(cx, pipe) {
+            Poll::Ready(Ok(count)) => self.count(count as u64).map(Poll::Ready),
+            Poll::Ready(Err(_)) => Err(BodyError::Broken),
+            Poll::Pending => match self.poll_rate(cx) {
+                Poll::Ready(slow) => slow.map(|()| Poll::Pending),
+                Poll::Pending => Ok(Poll::Pending),
+            },
         }
     }
 

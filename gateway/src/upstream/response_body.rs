@@ -16,6 +16,7 @@ use super::http2::Stream;
 use super::pool::Pools;
 use crate::deadline::Timer;
 use crate::forward::trailing;
+use crate::splice::Pipe;
 
 /// A response body that drives the connection it comes from.
 pub(crate) struct ResponseBody {
@@ -80,6 +81,38 @@ impl ResponseBody {
     pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
         if let Source::Http1(http1) = &mut self.source {
             drop(http1.poll_send(cx));
+        }
+    }
+
+    /// The bytes still to come, if they could go into a pipe.
+    pub(crate) fn left_for_pipe(&self) -> Option<u64> {
+        match &self.source {
+            Source::Http1(http1) => http1.left_for_pipe(),
+            Source::Http2 { .. } | Source::Over => None,
+        }
+    }
+
+    /// Moves more into an empty pipe. Only while [`ResponseBody::left_for_pipe`] says how much.
+    pub(crate) fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, ResponseBodyError>> {
+        let polled = match &mut self.source {
+            Source::Http1(http1) => http1.poll_pipe(cx, pipe),
+            Source::Http2 { .. } | Source::Over => return Poll::Ready(Ok(0)),
+        };
+        match polled {
+            Poll::Ready(Ok(count)) => {
+                self.waits_until = None;
+                self.give_back_if_over();
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(_)) => {
+                self.source = Source::Over;
+                Poll::Ready(Err(ResponseBodyError::Broken))
+            }
+            Poll::Pending => self.poll_time(cx).map(Err),
         }
     }
 
