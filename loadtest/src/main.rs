@@ -86,7 +86,7 @@ enum Task {
 fn main() -> ExitCode {
     let Arguments { chosen, json } = Arguments::parse();
     let done = match chosen {
-        // Starts and pins processes, and waits for them: no runtime, and Ctrl-C ends all of them with us.
+        // Starts and pins processes, and waits for them; listens for signals by itself.
         Chosen::Compare(settings) => compare(&settings, json),
         Chosen::Page { result, page } => {
             page::draw(&result, &page).map(|()| ExitCode::SUCCESS).map_err(Into::into)
@@ -107,8 +107,7 @@ fn compare(settings: &compare::Settings, json: bool) -> anyhow::Result<ExitCode>
         true => compare::Output::Json,
         false => compare::Output::Table,
     };
-    compare::run(settings, output).map_err(anyhow::Error::msg)?;
-    Ok(ExitCode::SUCCESS)
+    compare::run(settings, output).map_err(anyhow::Error::msg)
 }
 
 /// One thread does all: no locks in the counting, and a core stays free for the gateway.

@@ -1,54 +1,148 @@
-//! A client that sends an exact number of requests, one after the other, on a few keep-alive connections.
+//! A client that sends an exact number of requests, one after the other: on a few kept connections, or each on a new one.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::headers;
-use super::scenarios::{Job, Task};
+use rustls::client::Resumption;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
+
+use super::certificates::Certificates;
+use super::encryption;
+use super::http2::Http2;
+use super::load::{MESSAGE_BYTES, headers};
+use super::scenarios::{Job, Task, Wire};
 
 /// Connections used in turn: some, so that the proxy's keep-alive is exercised; few, so that they all stay open.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 
 /// How long one answer may take; under valgrind the first ones are slow.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Open connections with the request they send.
+/// What is sent again and again, and over what.
 pub(super) struct Client {
-    connections: Vec<TcpStream>,
+    port: u16,
+    way: Way,
     request: Vec<u8>,
     answer: Vec<u8>,
 }
 
+enum Way {
+    Plain(Vec<TcpStream>),
+    Tls(Vec<Encrypted>),
+    /// A connection and a handshake for each request.
+    New(Arc<ClientConfig>),
+    /// The same, and the handshake has to be a resumed one.
+    Resumed(Arc<ClientConfig>),
+    Http2(Http2),
+    WebSocket(Vec<TcpStream>),
+}
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
 impl Client {
-    pub(super) fn connect(port: u16, job: &Job) -> Result<Self, String> {
-        let open = || -> std::io::Result<TcpStream> {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(ANSWER_TIME))?;
-            stream.set_write_timeout(Some(ANSWER_TIME))?;
-            Ok(stream)
+    pub(super) fn connect(
+        port: u16,
+        job: &Job,
+        certificates: &Certificates,
+    ) -> Result<Self, String> {
+        let config = |resumption| encryption::config(certificates, encryption::HTTP1, resumption);
+        let way = match job.wire {
+            Wire::Http1 => Way::Plain(several(|| tcp(port))?),
+            Wire::Tls => {
+                let config = config(Resumption::disabled())?;
+                Way::Tls(several(|| encrypted(port, &config))?)
+            }
+            Wire::TlsNew => Way::New(config(Resumption::disabled())?),
+            Wire::TlsResumed => {
+                let way = Way::Resumed(config(Resumption::in_memory_sessions(8))?);
+                let client = Self { port, way, request: request(job), answer: buffer() };
+                return client.with_ticket();
+            }
+            Wire::Http2 | Wire::Http2Clear => Way::Http2(Http2::connect(port, job, certificates)?),
+            Wire::WebSocket => {
+                let streams = several(|| upgraded(port, job))?;
+                let (request, answer) = (message(MASKED), message(UNMASKED));
+                return Ok(Self { port, way: Way::WebSocket(streams), request, answer });
+            }
         };
-        let connections = (0..CONNECTIONS)
-            .map(|_| open())
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("connect: {error}"))?;
-        Ok(Self { connections, request: request(job), answer: vec![0; HEAD_BYTES_MAX] })
+        Ok(Self { port, way, request: request(job), answer: buffer() })
+    }
+
+    /// The first session is a full one, and brings the tickets for the others.
+    fn with_ticket(mut self) -> Result<Self, String> {
+        if let Way::Resumed(config) = &self.way {
+            once(self.port, config, &self.request, &mut self.answer)?;
+        }
+        Ok(self)
     }
 
     /// Sends exactly `count` requests; anything but `count` answers of status 200 is an error.
     pub(super) fn send(&mut self, count: usize) -> Result<(), String> {
-        let Self { connections, request, answer } = self;
-        for number in 0..count {
-            let stream = &mut connections[number % CONNECTIONS];
-            exchange(stream, request, answer)
-                .map_err(|error| format!("request {number} of {count}: {error}"))?;
-        }
-        Ok(())
+        (0..count).try_for_each(|number| {
+            self.send_one(number).map_err(|error| format!("request {number} of {count}: {error}"))
+        })
     }
+
+    fn send_one(&mut self, number: usize) -> Result<(), String> {
+        let Self { port, way, request, answer } = self;
+        let turn = number % CONNECTIONS;
+        match way {
+            Way::Plain(streams) => exchange(&mut streams[turn], request, answer),
+            Way::Tls(streams) => exchange(&mut streams[turn], request, answer),
+            Way::New(config) => once(*port, config, request, answer).map(|_| ()),
+            Way::Resumed(config) => match once(*port, config, request, answer)? {
+                Some(HandshakeKind::Resumed) => Ok(()),
+                _ => Err("the session was not resumed".to_owned()),
+            },
+            Way::Http2(connections) => connections.exchange(turn),
+            Way::WebSocket(streams) => echo(&mut streams[turn], request, answer),
+        }
+    }
+}
+
+fn several<T>(open: impl Fn() -> Result<T, String>) -> Result<Vec<T>, String> {
+    (0..CONNECTIONS).map(|_| open()).collect()
+}
+
+fn buffer() -> Vec<u8> {
+    vec![0; HEAD_BYTES_MAX]
+}
+
+fn tcp(port: u16) -> Result<TcpStream, String> {
+    let open = || -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIME))?;
+        stream.set_write_timeout(Some(ANSWER_TIME))?;
+        Ok(stream)
+    };
+    open().map_err(|error| format!("connect: {error}"))
+}
+
+fn encrypted(port: u16, config: &Arc<ClientConfig>) -> Result<Encrypted, String> {
+    let name = encryption::server_name()?;
+    let connection =
+        ClientConnection::new(Arc::clone(config), name).map_err(|error| format!("TLS: {error}"))?;
+    Ok(StreamOwned::new(connection, tcp(port)?))
+}
+
+/// A connection for one request, ended as a browser ends it.
+fn once(
+    port: u16,
+    config: &Arc<ClientConfig>,
+    request: &[u8],
+    answer: &mut [u8],
+) -> Result<Option<HandshakeKind>, String> {
+    let mut stream = encrypted(port, config)?;
+    exchange(&mut stream, request, answer)?;
+    stream.conn.send_close_notify();
+    stream.flush().map_err(|error| error.to_string())?;
+    Ok(stream.conn.handshake_kind())
 }
 
 /// The request of a job as bytes, Host included.
@@ -75,8 +169,61 @@ fn request(job: &Job) -> Vec<u8> {
     [text.into_bytes(), body].concat()
 }
 
-fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Result<(), String> {
+/// A WebSocket after its handshake. The key is anything: nobody here doubts the answer to it.
+fn upgraded(port: u16, job: &Job) -> Result<TcpStream, String> {
+    let mut stream = tcp(port)?;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        job.path()
+    );
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut head = Vec::new();
+    // A byte at a time: what follows the head is a message.
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        read(&mut stream, &mut byte)?;
+        head.extend(byte);
+        if head.len() > HEAD_BYTES_MAX {
+            return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes"));
+        }
+    }
+    match head.starts_with(b"HTTP/1.1 101 ") {
+        true => Ok(stream),
+        false => {
+            let head = String::from_utf8_lossy(&head);
+            Err(format!("the answer is `{}`", head.lines().next().unwrap_or_default()))
+        }
+    }
+}
+
+/// Masked as clients have to, with a mask of zeroes: the bytes of the message stay what they are.
+const MASKED: &[u8] = &[0x80 | MESSAGE_BYTES as u8, 0, 0, 0, 0];
+const UNMASKED: &[u8] = &[MESSAGE_BYTES as u8];
+
+/// One binary message, whole.
+fn message(length: &[u8]) -> Vec<u8> {
+    [&[0x82], length, &[b'x'; MESSAGE_BYTES]].concat()
+}
+
+/// Sends a message and reads it back.
+fn echo(stream: &mut TcpStream, message: &[u8], expected: &[u8]) -> Result<(), String> {
+    stream.write_all(message).map_err(|error| error.to_string())?;
+    let mut answer = [0; 2 + MESSAGE_BYTES];
+    stream.read_exact(&mut answer).map_err(|error| error.to_string())?;
+    match answer == expected {
+        true => Ok(()),
+        false => Err("another message came back".to_owned()),
+    }
+}
+
+fn exchange(
+    stream: &mut (impl Read + Write),
+    request: &[u8],
+    buffer: &mut [u8],
+) -> Result<(), String> {
     stream.write_all(request).map_err(|error| error.to_string())?;
+    stream.flush().map_err(|error| error.to_string())?;
     let mut filled = 0;
     let whole = loop {
         let space = &mut buffer[filled..];
@@ -96,7 +243,7 @@ fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Result
     Ok(())
 }
 
-fn read(stream: &mut TcpStream, space: &mut [u8]) -> Result<usize, String> {
+fn read(stream: &mut impl Read, space: &mut [u8]) -> Result<usize, String> {
     match stream.read(space).map_err(|error| error.to_string())? {
         0 => Err("the connection was closed".to_owned()),
         bytes => Ok(bytes),
@@ -156,6 +303,13 @@ mod tests {
         assert!(head.contains(&format!("Content-Length: {}\r\n", upload.len() - end)));
     }
 
+    #[test]
+    fn a_message_of_a_client_is_masked_and_its_echo_is_not() {
+        assert_eq!(message(UNMASKED).len(), 2 + MESSAGE_BYTES);
+        assert_eq!(message(MASKED).len(), 6 + MESSAGE_BYTES);
+        assert_eq!(message(MASKED)[1] & 0x7f, message(UNMASKED)[1]);
+    }
+
     /// Answers every request on one connection; returns how many there were.
     fn serve(mut stream: TcpStream) -> usize {
         let mut count = 0;
@@ -172,7 +326,8 @@ mod tests {
     fn the_count_is_exact() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let mut client = Client::connect(port, &job("bare")).expect("listening");
+        let none = Certificates::within(std::path::Path::new("/x"));
+        let mut client = Client::connect(port, &job("bare"), &none).expect("listening");
         let threads: Vec<_> = (0..CONNECTIONS)
             .map(|_| listener.accept().expect("a client").0)
             .map(|stream| std::thread::spawn(move || serve(stream)))

@@ -12,14 +12,16 @@ use super::certificates::Certificates;
 use super::client::Client;
 use super::configs::Prepared;
 use super::document::LeftOut;
-use super::load::{self, Amount, Generator};
 use super::process::{PROXY_CORE, Started, find_program, pinned};
 use super::proxies::Kind;
-use super::scenarios::Wire;
 
 /// Two processes get different numbers of requests; start, warm-up and end cancel out in the difference.
-const FEW: u32 = 500;
-const MANY: u32 = 2_500;
+const FEW: usize = 500;
+const MANY: usize = 2_500;
+
+/// The same where each request has a handshake, which costs as much as forty requests.
+const FEW_HANDSHAKES: usize = 50;
+const MANY_HANDSHAKES: usize = 250;
 
 /// Requests before the counted ones: connections, pools and caches are in place afterwards.
 const WARM_UP: usize = 100;
@@ -40,7 +42,7 @@ pub(super) struct Counted {
 
 /// What one run under callgrind left behind.
 struct Run {
-    requests: u64,
+    requests: usize,
     counts: PathBuf,
     text: String,
 }
@@ -59,8 +61,7 @@ pub(super) fn measure(
             left_out.push((kind, reason.to_owned()));
             continue;
         }
-        let runs = one_run(prepared, certificates, FEW)
-            .and_then(|few| Ok((few, one_run(prepared, certificates, MANY)?)));
+        let runs = both_runs(prepared, certificates);
         let (few, many) = match runs {
             Ok(runs) => runs,
             Err(error) if matches!(kind, Kind::Nginx | Kind::Gateway) => {
@@ -81,6 +82,14 @@ pub(super) fn measure(
     Ok((all, left_out))
 }
 
+fn both_runs(prepared: &Prepared<'_>, certificates: &Certificates) -> Result<(Run, Run), String> {
+    let (few, many) = match prepared.job.wire.is_new() {
+        true => (FEW_HANDSHAKES, MANY_HANDSHAKES),
+        false => (FEW, MANY),
+    };
+    Ok((one_run(prepared, certificates, few)?, one_run(prepared, certificates, many)?))
+}
+
 fn difference(kind: Kind, few: &Run, many: &Run) -> Result<Counted, String> {
     let wrong = || format!("{}: more for fewer requests", kind.name());
     let requests = many.requests.checked_sub(few.requests).filter(|&more| more > 0);
@@ -98,7 +107,7 @@ fn difference(kind: Kind, few: &Run, many: &Run) -> Result<Counted, String> {
 fn one_run(
     prepared: &Prepared<'_>,
     certificates: &Certificates,
-    requests: u32,
+    requests: usize,
 ) -> Result<Run, String> {
     let counts = prepared.folder.join(format!("callgrind.{requests}"));
     let valgrind = find_program("valgrind").ok_or("valgrind is not installed")?;
@@ -111,25 +120,12 @@ fn one_run(
     let messages = prepared.folder.join(format!("messages.{requests}"));
     let mut process = Started::start("valgrind", &mut command, messages)?;
     process.wait_for_port(prepared.port, START_TIME)?;
-    let requests = ask(prepared, certificates, requests)?;
+    let mut client = Client::connect(prepared.port, &prepared.job, certificates)?;
+    client.send(WARM_UP + requests)?;
+    drop(client);
     process.end(END_TIME)?;
     let text = fs::read_to_string(&counts).map_err(|e| format!("{}: {e}", counts.display()))?;
     Ok(Run { requests, counts, text })
-}
-
-/// Sends that many requests, or nearly: returns how many.
-fn ask(prepared: &Prepared<'_>, certificates: &Certificates, requests: u32) -> Result<u64, String> {
-    if prepared.job.wire == Wire::Http1 {
-        let mut client = Client::connect(prepared.port, &prepared.job)?;
-        client.send(WARM_UP + requests as usize)?;
-        return Ok(u64::from(requests));
-    }
-    // Slow enough that each is answered before the next one is due: what is counted is the same then in every run. A
-    // handshake takes a tenth of a second under valgrind.
-    let rate = if prepared.job.wire.is_new() { 5 } else { 100 };
-    let seconds = requests / 100;
-    let amount = Amount { connections: 4, seconds, rate: Some(rate) };
-    Ok(load::run(Generator::Run, prepared, certificates, amount)?.requests)
 }
 
 fn total(run: &Run) -> Result<u64, String> {
@@ -147,19 +143,20 @@ fn parse_total(text: &str) -> Option<u64> {
 /// The functions by instructions per request: again the difference of the two runs.
 fn profile(few: &Run, many: &Run, per_request: f64) -> Result<String, String> {
     let requests = (many.requests - few.requests) as f64;
-    let few = parse_functions(&annotate(&few.counts)?);
-    let many = parse_functions(&annotate(&many.counts)?);
-    let mut functions: Vec<(f64, String)> = many
+    let before = parse_functions(&annotate(&few.counts)?);
+    let after = parse_functions(&annotate(&many.counts)?);
+    let mut functions: Vec<(f64, String)> = after
         .into_iter()
         .map(|(name, count)| {
-            let before = few.get(&name).copied().unwrap_or(0);
+            let before = before.get(&name).copied().unwrap_or(0);
             ((count as f64 - before as f64) / requests, name)
         })
         .collect();
     functions.sort_by(|left, right| right.0.total_cmp(&left.0));
     let mut text = format!(
         "Instructions per request of the gateway, self cost of the {PROFILE_FUNCTIONS} dearest functions\n\
-         (callgrind, {FEW} against {MANY} requests). All: {per_request:.0}\n\n"
+         (callgrind, {} against {} requests). All: {per_request:.0}\n\n",
+        few.requests, many.requests
     );
     for (count, name) in functions.iter().take(PROFILE_FUNCTIONS) {
         text.push_str(&format!("{count:>9.1} {:>5.1} %  {name}\n", 100.0 * count / per_request));

@@ -170,7 +170,7 @@ pub(super) fn headers(job: &Job) -> Vec<(&'static str, String)> {
 }
 
 /// Bytes of a WebSocket or gRPC message.
-const MESSAGE_BYTES: usize = 64;
+pub(super) const MESSAGE_BYTES: usize = 64;
 
 /// HTTP/2 takes fewer connections, with so many requests at once on each.
 const STREAMS: u32 = 8;

@@ -14,10 +14,15 @@ mod growth;
 
 mod instructions;
 
+mod committed;
+
 mod allocations;
 mod certificates;
 mod client;
 mod document;
+mod encryption;
+mod http2;
+mod interruption;
 mod load;
 mod machine;
 mod process;
@@ -27,6 +32,9 @@ mod statistics;
 mod token;
 mod wrk;
 
+use std::process::ExitCode;
+
+use committed::{COMMIT, Costs, Held};
 use configs::{Files, Prepared, Workspace};
 use document::{Document, LeftOut};
 use load::Amount;
@@ -44,17 +52,20 @@ pub(crate) enum Output {
 }
 
 /// Runs the comparison; an error means that no figure of this run may be believed.
-pub(crate) fn run(settings: &Settings, output: Output) -> Result<(), String> {
+pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, String> {
     process::check(settings.measure(), settings.load)?;
+    settings.check()?;
     let (proxies, missing) = installed(settings)?;
     let workspace = Workspace::create(match settings.keep {
         true => Files::Kept,
         false => Files::Removed,
     })?;
+    interruption::clear_up_on_signals(&workspace)?;
     let run = Run { settings, output, proxies: &proxies, workspace: &workspace };
     let mut document = Document::new(settings, &proxies, &missing);
+    let mut costs = settings.costs()?;
     for scenario in settings.scenarios() {
-        run.scenario(&scenario, &mut document)?;
+        run.scenario(&scenario, &mut document, costs.as_mut())?;
     }
     for &growth in &settings.growth {
         let steps = growth::measure(growth, &run.plan(), &workspace, &proxies)?;
@@ -65,9 +76,28 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<(), String> {
     if output == Output::Json {
         report::document(&document);
     }
-    match &settings.html {
-        Some(file) => crate::page::write(&document, file).map_err(|error| error.to_string()),
-        None => Ok(()),
+    if let Some(file) = &settings.html {
+        crate::page::write(&document, file).map_err(|error| error.to_string())?;
+    }
+    costs.map_or(Ok(ExitCode::SUCCESS), |costs| settle(settings, costs))
+}
+
+/// Writes our costs, or holds them to what was written.
+fn settle(settings: &Settings, costs: Costs) -> Result<ExitCode, String> {
+    if let Some(file) = &settings.commit {
+        costs.commit(file)?;
+        report::note(&format!("written: {}", file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(file) = &settings.hold else { return Ok(ExitCode::SUCCESS) };
+    let Held { lines, broken } = Costs::read(file)?.held(&costs);
+    lines.iter().chain(&broken).for_each(|line| report::note(line));
+    match broken.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => {
+            report::note(&format!("NOT AS {} SAYS; to commit: {COMMIT}", file.display()));
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 
@@ -90,7 +120,12 @@ impl Run<'_> {
         }
     }
 
-    fn scenario(&self, scenario: &Scenario, document: &mut Document) -> Result<(), String> {
+    fn scenario(
+        &self,
+        scenario: &Scenario,
+        document: &mut Document,
+        costs: Option<&mut Costs>,
+    ) -> Result<(), String> {
         let job = &scenario.job;
         report::note(&format!("--- {}", scenario.name));
         let measure = self.settings.measure();
@@ -112,6 +147,10 @@ impl Run<'_> {
                 let certificates = &self.workspace.certificates;
                 let (all, failed) = instructions::measure(profile, certificates, &set)?;
                 missing.extend(failed);
+                let ours = all.iter().find(|counted| counted.kind == Kind::Gateway);
+                if let (Some(costs), Some(ours)) = (costs, ours) {
+                    costs.add(scenario.name, ours);
+                }
                 self.show(&report::instructions(scenario, &all, &missing));
                 document.add_instructions(scenario, &all, &missing);
             }
@@ -153,7 +192,7 @@ impl Run<'_> {
 /// The proxies asked for that are on this machine, and the others with what to type.
 fn installed(settings: &Settings) -> Result<(Vec<Proxy>, Vec<LeftOut>), String> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for &kind in &settings.only {
+    for kind in settings.only() {
         let program = match kind {
             Kind::Gateway => settings.gateway()?,
             Kind::Nginx | Kind::Haproxy | Kind::Envoy | Kind::Varnish | Kind::Caddy => kind.find(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::committed::{Costs, FILE};
 use super::growth::Growth;
 use super::load::Generator;
 use super::proxies::Kind;
@@ -12,7 +13,7 @@ use super::scenarios::{self, Scenario};
 /// The gateway and its peers do the same work in turn on core 0; origin and load share core 1.
 #[derive(Args, Debug)]
 pub(crate) struct Settings {
-    /// Rounds, each proxy once a round, in a new process. Seven hold the ratios of CPU time within 5 % from run to run.
+    /// Rounds, each proxy once a round, in a new process.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) rounds: u32,
     /// Seconds of load per proxy and round.
@@ -28,14 +29,9 @@ pub(crate) struct Settings {
     /// The same request while these become more, instead of scenarios.
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["scenario", "instructions"])]
     pub(super) growth: Vec<Growth>,
-    /// Of nginx, haproxy, envoy, varnish, caddy, gateway.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "nginx,haproxy,envoy,varnish,caddy,gateway",
-        value_parser = kind
-    )]
-    pub(super) only: Vec<Kind>,
+    /// Of nginx, haproxy, envoy, varnish, caddy, gateway. Default: all of them; the gateway alone with --hold or --commit.
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
+    only: Vec<Kind>,
     /// The gateway's program (`cargo xtask compare` builds one with the profile `dist`).
     #[arg(long, value_name = "PROGRAM")]
     gateway: Option<PathBuf>,
@@ -48,6 +44,20 @@ pub(crate) struct Settings {
     /// With --instructions: the gateway's functions, instructions per request each, into this file.
     #[arg(long, value_name = "FILE", requires = "instructions")]
     pub(super) profile: Option<PathBuf>,
+    /// With --instructions: fail if the gateway's cost of a scenario is more than 3 % off this file's [default:
+    /// loadtest/instructions.toml]. Without --scenario: all that it can do.
+    #[arg(long, value_name = "FILE", requires = "instructions", num_args = 0..=1, default_missing_value = FILE)]
+    pub(super) hold: Option<PathBuf>,
+    /// With --instructions: write the gateway's costs into this file [default: loadtest/instructions.toml].
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "instructions",
+        conflicts_with = "hold",
+        num_args = 0..=1,
+        default_missing_value = FILE
+    )]
+    pub(super) commit: Option<PathBuf>,
     /// Write a page of everything, with plots, machine, versions and configs.
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
@@ -81,15 +91,49 @@ impl Settings {
         }
     }
 
+    /// What clap cannot tell.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match &self.profile {
+            Some(_) if self.scenarios().len() != 1 => {
+                Err("--profile: the functions of one scenario at a time".to_owned())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether our costs are what this run is for.
+    const fn is_about_costs(&self) -> bool {
+        self.hold.is_some() || self.commit.is_some()
+    }
+
+    /// Where our costs are gathered, if they are to be written or held.
+    pub(super) fn costs(&self) -> Result<Option<Costs>, String> {
+        if !self.is_about_costs() {
+            return Ok(None);
+        }
+        let program = self.gateway()?.ok_or("--gateway is needed to count its instructions")?;
+        Costs::of(&program).map(Some)
+    }
+
+    pub(super) fn only(&self) -> Vec<Kind> {
+        match (self.only.is_empty(), self.is_about_costs()) {
+            (true, true) => vec![Kind::Gateway],
+            (true, false) => Kind::ALL.to_vec(),
+            (false, _) => self.only.clone(),
+        }
+    }
+
     /// What is compared, in the order asked for; nothing where a growth is asked for instead.
     pub(super) fn scenarios(&self) -> Vec<Scenario> {
         let chosen = |chosen: &Chosen| match chosen {
             Chosen::All => scenarios::ALL.to_vec(),
             Chosen::One(scenario) => vec![*scenario],
         };
-        match self.scenario.is_empty() && self.growth.is_empty() {
-            true => Scenario::named("plain").into_iter().collect(),
-            false => self.scenario.iter().flat_map(chosen).collect(),
+        let ours = |scenario: &Scenario| Kind::Gateway.cannot(&scenario.job).is_none();
+        match (self.scenario.is_empty() && self.growth.is_empty(), self.is_about_costs()) {
+            (true, true) => scenarios::ALL.into_iter().filter(ours).collect(),
+            (true, false) => Scenario::named("plain").into_iter().collect(),
+            (false, _) => self.scenario.iter().flat_map(chosen).collect(),
         }
     }
 
@@ -148,7 +192,7 @@ pub(super) mod tests {
             settings.scenarios().iter().map(|one| one.name).collect::<Vec<_>>(),
             ["plain", "bare"]
         );
-        assert_eq!(settings.only, [Kind::Nginx, Kind::Haproxy]);
+        assert_eq!(settings.only(), [Kind::Nginx, Kind::Haproxy]);
         assert_eq!(settings.measure(), Measure::Instructions);
     }
 
@@ -163,6 +207,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn our_costs_are_of_everything_that_the_gateway_can_do() {
+        let settings = parsed("--instructions --hold --gateway x").expect("understood");
+        assert_eq!(settings.only(), [Kind::Gateway]);
+        assert!(settings.hold.as_ref().is_some_and(|file| file.ends_with("instructions.toml")));
+        let names: Vec<&str> = settings.scenarios().iter().map(|one| one.name).collect();
+        assert!(names.contains(&"everything") && !names.contains(&"aggregate"), "{names:?}");
+        let settings =
+            parsed("--instructions --commit x.toml --scenario bare").expect("understood");
+        assert_eq!(settings.commit, Some(PathBuf::from("x.toml")));
+        assert_eq!(settings.scenarios().len(), 1);
+    }
+
+    #[test]
+    fn a_profile_is_of_one_scenario() {
+        let check = |line: &str| parsed(line).expect("understood").check();
+        assert_eq!(check("--instructions --profile x"), Ok(()));
+        assert!(check("--instructions --profile x --scenario bare,tls").is_err());
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_by_name() {
         let cases = [
             ("--round 3", "--round"),
@@ -173,6 +237,8 @@ pub(super) mod tests {
             ("--growth routes --scenario bare", "cannot be used with"),
             ("--load ab", "possible values: run, wrk"),
             ("--profile x", "--instructions"),
+            ("--hold", "--instructions"),
+            ("--instructions --hold --commit", "cannot be used with"),
         ];
         for (line, expected) in cases {
             let said = parsed(line).map(|_| ()).expect_err(line);

@@ -73,7 +73,7 @@ pub(super) struct Origin {
 pub(super) struct Workspace {
     pub(super) folder: PathBuf,
     pub(super) certificates: Certificates,
-    files: Files,
+    pub(super) files: Files,
 }
 
 impl Workspace {

@@ -1,0 +1,38 @@
+//! TLS as a client of one comparison speaks it: its own authority, one name.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use super::certificates::{Certificates, SERVER_NAME};
+
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// Trusts what `certificates` signed; asks for one protocol.
+pub(super) fn config(
+    certificates: &Certificates,
+    protocol: &[u8],
+    resumption: Resumption,
+) -> Result<Arc<ClientConfig>, String> {
+    let authority = CertificateDer::from_pem_file(&certificates.authority)
+        .map_err(|error| format!("{}: {error}", certificates.authority.display()))?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).map_err(|error| format!("TLS: {error}"))?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config.resumption = resumption;
+    Ok(Arc::new(config))
+}
+
+pub(super) fn server_name() -> Result<ServerName<'static>, String> {
+    ServerName::try_from(SERVER_NAME).map_err(|error| format!("{SERVER_NAME}: {error}"))
+}
