@@ -235,13 +235,15 @@ async fn exchange(
     let connection = link.ready(connector).await?;
     let (head, mut body) = connection.send(request).await?.into_parts();
     answer.head(head.status, head.headers);
-    loop {
+    // Where the length is known nobody has to ask whether there is more.
+    while !hyper::body::Body::is_end_stream(&body) {
         match connection.piece(&mut body).await? {
             Piece::Data(bytes) => answer.add(&bytes),
             Piece::Trailers(trailers) => answer.end(trailers),
-            Piece::End => return Ok(()),
+            Piece::End => break,
         }
     }
+    Ok(())
 }
 
 /// One timer for all requests of a user: set anew only when its old time has come.
