@@ -10,6 +10,16 @@ use crate::robot::users::{self, User, is_user};
 /// An id of the right form that nothing has.
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 const NOT_JSON: &str = "{\"email\": ";
+/// What strangers may not see of the services, of each kind one; all of them are gone through in gateway/tests/edge.rs.
+const INSIDE: [&str; 7] = [
+    "/users/v1/dead-letters",
+    "/users/v1/metrics",
+    "/users/v1/%6Detrics",
+    "/news/v1/sports/health",
+    "/news/v1/famous/metrics",
+    "/recommendation/v1/dead-letters",
+    "/auth/v1/openapi.json",
+];
 /// One more than a title may have.
 const TITLE_CHARACTERS: usize = 201;
 
@@ -31,6 +41,10 @@ pub(crate) async fn refuse(
     }
     for (promise, question, status) in bad_news(robot, articles) {
         robot.expect(promise, &question, is_failure(status)).await?;
+    }
+    for path in INSIDE {
+        let question = robot.at_gateway("GET", path);
+        robot.expect(&format!("{path} stays inside"), &question, Expected::status(404)).await?;
     }
     nothing_is_stored(robot, &bystander).await
 }
