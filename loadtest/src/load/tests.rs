@@ -358,6 +358,28 @@ fn what_is_no_scenario_is_refused_with_a_reason() {
 }
 
 #[test]
+fn the_examples_are_scenarios() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let files = std::fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path());
+    let read = files.map(|file| {
+        scenario::read(&file, &Instead::default()).unwrap_or_else(|error| panic!("{error}"))
+    });
+    assert!(read.count() > 1);
+}
+
+#[test]
+fn the_document_shows_a_scenario() {
+    let document = include_str!("../../../docs/loadtest.md");
+    let (_, rest) = document.split_once("```text\n").expect("a block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    // Those that contradict each other stand there to be chosen from.
+    let drop = ["think-time-ms", "body = \"…\""];
+    let lines = block.lines().filter(|line| !drop.iter().any(|key| line.starts_with(key)));
+    let scenario = scenario(&lines.collect::<Vec<_>>().join("\n"));
+    assert_eq!((scenario.login.len(), scenario.requests.len()), (1, 1));
+}
+
+#[test]
 fn the_command_line_goes_before_the_file() {
     let url = "http://localhost:8080/a?b=c";
     let instead = Instead {
