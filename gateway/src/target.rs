@@ -7,7 +7,7 @@ use http::{HeaderValue, Uri, Version, header, request};
 
 use crate::config::Template;
 use crate::reply::Failure;
-use crate::routing::parameters::{Parameters, expand};
+use crate::routing::parameters::{Parameters, expand, expand_location};
 use crate::routing::path::PathRefusal;
 
 /// What a route's templates are filled from.
@@ -74,7 +74,7 @@ pub(crate) fn rewrite(uri: &mut Uri, template: Option<&Template>, at: Option<&At
 /// The `Location` of a redirect.
 pub(crate) fn redirect_to(location: &Template, uri: &Uri, at: &At) -> Result<HeaderValue, Failure> {
     let mut text = String::new();
-    expand(location, &at.parameters, at.uri.path(), &mut text);
+    expand_location(location, &at.parameters, at.uri.path(), &mut text);
     if let (Some(query), false) = (uri.query(), text.contains('?')) {
         text.push('?');
         text.push_str(query);

@@ -45,6 +45,18 @@ async fn bodies_pass_in_both_directions() {
     }
 }
 
+/// A route that closes `/in/metrics` must not have a way around it.
+#[tokio::test]
+async fn an_empty_segment_is_not_lost_in_a_rewrite() {
+    let origin = Origin::start().await;
+    let config =
+        all_to(&[origin.address]).replace("/{*rest}\"", "/in/{*rest}\"\nrewrite = \"/{rest}\"");
+    let gateway = Gateway::start(&config).await;
+    let mut client = gateway.connect().await;
+    assert_eq!(client.get("/in/metrics").await.text(), "GET /metrics HTTP/1.1");
+    assert_eq!(client.get("/in//metrics").await.text(), "GET //metrics HTTP/1.1");
+}
+
 #[tokio::test]
 async fn the_gateways_own_reply_to_head_has_no_body() {
     let origin = Origin::start().await;

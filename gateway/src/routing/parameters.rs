@@ -44,11 +44,22 @@ impl Parameters {
     }
 }
 
-/// Appends a template with the values of a path in it: the path the upstream sees, or a `Location`.
+/// Appends a template with the values of a path in it, as they are: the path the upstream sees. An empty segment stays
+/// (RFC 3986, section 3.3), or `//metrics` would be a way around the route that closes `/metrics`.
+pub fn expand(template: &Template, parameters: &Parameters, path: &str, out: &mut String) {
+    for piece in &template.pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Parameter(index) => out.push_str(parameters.get(path, *index)),
+        }
+    }
+}
+
+/// The same for a `Location`.
 ///
 /// A value never turns a template that begins with one slash into a text that begins with two: `//host` would be
 /// another host to a browser, and `/{rest}` with the path `//host` an open redirect.
-pub fn expand(template: &Template, parameters: &Parameters, path: &str, out: &mut String) {
+pub fn expand_location(template: &Template, parameters: &Parameters, path: &str, out: &mut String) {
     let start = out.len();
     for piece in &template.pieces {
         let text = match piece {
@@ -64,14 +75,21 @@ pub fn expand(template: &Template, parameters: &Parameters, path: &str, out: &mu
 mod tests {
     use super::*;
 
-    fn expanded(pieces: Vec<Piece>, path: &str, ranges: &[(usize, usize)]) -> String {
+    /// As a path, and as a location.
+    fn expanded(pieces: Vec<Piece>, path: &str, ranges: &[(usize, usize)]) -> (String, String) {
         let mut parameters = Parameters::default();
         for (start, end) in ranges {
             parameters.push(*start, *end);
         }
-        let mut out = String::new();
-        expand(&Template { pieces }, &parameters, path, &mut out);
-        out
+        let (template, mut target, mut location) =
+            (Template { pieces }, String::new(), String::new());
+        expand(&template, &parameters, path, &mut target);
+        expand_location(&template, &parameters, path, &mut location);
+        (target, location)
+    }
+
+    fn both(text: &str) -> (String, String) {
+        (text.to_owned(), text.to_owned())
     }
 
     #[test]
@@ -82,14 +100,17 @@ mod tests {
             Piece::Text("/of/".to_owned()),
             Piece::Parameter(0),
         ];
-        assert_eq!(expanded(pieces, "/users/7/letters", &[(7, 8), (9, 16)]), "/v2/letters/of/7");
+        let is = expanded(pieces, "/users/7/letters", &[(7, 8), (9, 16)]);
+        assert_eq!(is, both("/v2/letters/of/7"));
     }
 
     #[test]
     fn a_value_never_makes_a_path_another_host() {
         let pieces = || vec![Piece::Text("/".to_owned()), Piece::Parameter(0)];
-        assert_eq!(expanded(pieces(), "/old//evil.example/x", &[(5, 20)]), "/evil.example/x");
-        assert_eq!(expanded(pieces(), "/old/", &[(5, 5)]), "/");
+        let (target, location) = expanded(pieces(), "/old//evil.example/x", &[(5, 20)]);
+        assert_eq!(location, "/evil.example/x");
+        assert_eq!(target, "//evil.example/x", "what the server sees has lost nothing");
+        assert_eq!(expanded(pieces(), "/old/", &[(5, 5)]), both("/"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request};
 use plugins::exchange::Scheme;
 use plugins::{Client, Exchange, Flow};
 
-use crate::config::{Action, Config, Route, Template, UpstreamId};
-use crate::routing::parameters::expand;
+use crate::config::{Action, Config, Route, UpstreamId};
+use crate::routing::parameters::{expand, expand_location};
 use crate::routing::path::{PathRefusal, normalise};
 use crate::routing::{Asked, Found, Parameters, Router};
 
@@ -232,19 +232,20 @@ fn parts(question: &Question) -> request::Parts {
 
 fn act(route: &Route, question: &Question, parameters: &Parameters, path: &str) -> Outcome {
     let query = question.uri.query();
-    let expanded = |template: &Template| {
-        let mut text = String::new();
-        expand(template, parameters, path, &mut text);
-        text
-    };
     match &route.action {
         Action::Proxy { upstream, rewrite } => {
-            let mut target = rewrite.as_ref().map_or_else(|| path.to_owned(), expanded);
+            let mut target = String::new();
+            match rewrite {
+                Some(rewrite) => expand(rewrite, parameters, path, &mut target),
+                None => target.push_str(path),
+            }
             append_query(&mut target, query);
             Outcome::Proxy { upstream: *upstream, target }
         }
         Action::Redirect { status, location } => {
-            let mut location = expanded(location);
+            let template = location;
+            let mut location = String::new();
+            expand_location(template, parameters, path, &mut location);
             if !location.contains('?') {
                 append_query(&mut location, query);
             }
