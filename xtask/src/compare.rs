@@ -18,6 +18,25 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     Err(format!("loadtest: {error}"))
 }
 
+/// Holds what a request of ours costs to what was committed. No load is measured here, so the loadtest that the tests have
+/// just built beside us will do; of the gateway what is shipped is counted, built by itself: with the services it would
+/// share their allocator's settings.
+pub(crate) fn hold() -> Result<(), String> {
+    let loadtest = std::env::current_exe()
+        .map_err(|error| format!("xtask: {error}"))?
+        .with_file_name("loadtest");
+    let gateway = build(&format!("{GATEWAY} --locked"))?;
+    let status = Command::new(&loadtest)
+        .args(["compare", "--instructions", "--hold", "--gateway"])
+        .arg(gateway)
+        .status()
+        .map_err(|error| format!("{}: {error}", loadtest.display()))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err("what a request costs is not what was committed".to_owned()),
+    }
+}
+
 /// The load has to be cheap; what is measured is what is shipped.
 const LOADTEST: &str = "build --release -p loadtest --bin loadtest";
 const GATEWAY: &str = "build --profile dist -p gateway --bin gateway";

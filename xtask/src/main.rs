@@ -10,7 +10,7 @@ mod test;
 
 const HELP: &str = "\
 cargo xtask demo       set up what the build needs, build, and run the whole portal behind the gateway
-cargo xtask test       set up what the tests need, then format check, clippy, docs and all tests
+cargo xtask test       set up what the tests need, then format check, clippy, docs, all tests, instructions
 cargo xtask compare    the gateway beside nginx and others: the same work, ratios (compare --help)
 cargo xtask help       this
 

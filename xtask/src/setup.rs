@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A program that has to be on the PATH.
+/// A program that has to be on the PATH, or where daemons are.
 pub(crate) struct Tool {
     program: &'static str,
     /// The Debian package that brings it.
@@ -22,6 +22,8 @@ pub(crate) const TO_TEST: &[Tool] = &[
     Tool { program: "pg_ctlcluster", package: "postgresql" }, // the services' tests on real stores
     Tool { program: "redis-server", package: "redis-server" },
     Tool { program: "rabbitmq-server", package: "rabbitmq-server" },
+    Tool { program: "nginx", package: "nginx-light" }, // the comparison: its origin, and who we are compared with
+    Tool { program: "valgrind", package: "valgrind" }, // counts our instructions
 ];
 
 /// Installs what is missing, or says what is and how to get it.
@@ -88,7 +90,8 @@ fn privilege() -> Option<&'static str> {
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    is_in(program, std::env::split_paths(&path))
+    // The PATH of those who are not root often lacks it.
+    is_in(program, std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]))
 }
 
 fn is_in(program: &str, mut folders: impl Iterator<Item = PathBuf>) -> bool {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::setup;
+use crate::{compare, setup};
 
 /// What cargo is told, and what it is told besides by environment.
 struct Step {
@@ -32,7 +32,16 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     for step in STEPS {
         carry_out(step)?;
     }
+    hold_instructions()?;
     crate::say(&format!("\n== all well, after {}", in_words(begun.elapsed())));
+    Ok(())
+}
+
+fn hold_instructions() -> Result<(), String> {
+    crate::say("\n== instructions per request");
+    let begun = Instant::now();
+    compare::hold()?;
+    crate::say(&format!("== well, after {}: instructions per request", in_words(begun.elapsed())));
     Ok(())
 }
 

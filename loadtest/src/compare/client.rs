@@ -38,7 +38,7 @@ enum Way {
     New(Arc<ClientConfig>),
     /// The same, and the handshake has to be a resumed one.
     Resumed(Arc<ClientConfig>),
-    Http2(Http2),
+    Http2(Box<Http2>),
     WebSocket(Vec<TcpStream>),
 }
 
@@ -63,7 +63,9 @@ impl Client {
                 let client = Self { port, way, request: request(job), answer: buffer() };
                 return client.with_ticket();
             }
-            Wire::Http2 | Wire::Http2Clear => Way::Http2(Http2::connect(port, job, certificates)?),
+            Wire::Http2 | Wire::Http2Clear => {
+                Way::Http2(Box::new(Http2::connect(port, job, certificates)?))
+            }
             Wire::WebSocket => {
                 let streams = several(|| upgraded(port, job))?;
                 let (request, answer) = (message(MASKED), message(UNMASKED));

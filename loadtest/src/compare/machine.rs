@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::proxies::Proxy;
 
 /// CPU, cores, memory, kernel and distribution.
-pub(super) fn document() -> Value {
+pub(crate) fn document() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     json!({
         "cpu": value(&read("/proc/cpuinfo"), "model name", ':'),

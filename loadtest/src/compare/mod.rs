@@ -24,7 +24,7 @@ mod encryption;
 mod http2;
 mod interruption;
 mod load;
-mod machine;
+pub(crate) mod machine;
 mod process;
 mod procfs;
 mod report;

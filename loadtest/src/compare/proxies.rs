@@ -101,6 +101,15 @@ impl Kind {
         }
     }
 
+    /// Whether callgrind sees the names of its allocator.
+    pub(super) const fn shows_allocations(self) -> bool {
+        match self {
+            Self::Nginx | Self::Haproxy | Self::Gateway => true,
+            // Its package has no symbols; the others cannot be counted at all.
+            Self::Envoy | Self::Varnish | Self::Caddy => false,
+        }
+    }
+
     /// The argument that makes the program say its version.
     const fn version_argument(self) -> &'static str {
         match self {
@@ -220,18 +229,47 @@ impl Proxy {
     }
 }
 
-/// The first line of what the program says about itself, on whichever stream.
+/// The version in what the program says about itself, on whichever stream.
 fn version(kind: Kind, program: &Path) -> Option<String> {
     let output = Command::new(program).arg(kind.version_argument()).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    said.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    said.lines().map(str::trim).find(|line| !line.is_empty()).map(number)
+}
+
+/// Around it they tell their name, their place, their address and what they were built with.
+fn number(line: &str) -> String {
+    let is_number =
+        |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.');
+    line.split([' ', '/', '('])
+        .map(|word| word.trim_start_matches("varnish-").trim_start_matches('v'))
+        .find(|word| is_number(word))
+        .unwrap_or(line)
+        .to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::scenarios::ALL;
     use super::*;
+
+    #[test]
+    fn the_version_is_the_number_in_what_is_said() {
+        for (said, version) in [
+            ("nginx version: nginx/1.22.1", "1.22.1"),
+            (
+                "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/",
+                "2.6.12-1+deb12u4",
+            ),
+            ("/x/python3.11/envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
+            ("varnishd (varnish-7.1.1 revision 7cee)", "7.1.1"),
+            ("v2.10.2 h1:g/gTYjGMD0dec+UgMw8S", "2.10.2"),
+            ("gateway 0.1.0", "0.1.0"),
+            ("no number at all", "no number at all"),
+        ] {
+            assert_eq!(number(said), version);
+        }
+    }
 
     #[test]
     fn nobody_is_left_out_of_the_barest_scenario() {

@@ -132,8 +132,9 @@ pub(super) fn instructions(
         let ratio =
             instruction_ratio(one, all).map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
         let cell = format!("{:.0}{ratio}", one.per_request);
-        let allocations = one.allocations_per_request;
-        lines.push(format!("{:<9} {cell:>29} {allocations:>20.1}", one.kind.name()));
+        let allocations =
+            one.allocations_per_request.map_or("-".to_owned(), |count| format!("{count:.1}"));
+        lines.push(format!("{:<9} {cell:>29} {allocations:>20}", one.kind.name()));
     }
     lines.extend(left_out(missing));
     lines

@@ -115,7 +115,7 @@ const BARE: Job = Job {
 const PLAIN: Job = Job { routes: 100, edge: Edge::Full, ..BARE };
 
 const KIB_16: usize = 16 * 1024;
-const MIB: usize = 1024 * 1024;
+pub(super) const MIB: usize = 1024 * 1024;
 
 /// All of them, in the order of the table.
 pub(super) const ALL: [Scenario; 16] = [

@@ -53,7 +53,7 @@ function comparison(document) {
   const { scenarios, growth, instructions } = document;
   const bases = scenarios.map(one => one.base).filter(Boolean);
   const reference = bases.includes("nginx") || bases.length === 0 ? "nginx" : bases[0];
-  const names = [...new Set(scenarios.flatMap(one => Object.keys(one.proxies)))].sort(byIdentity);
+  const names = [...new Set([...scenarios, ...growth.flatMap(one => one.steps), ...instructions].flatMap(one => Object.keys(one.proxies)))].sort(byIdentity);
   const costs = scenarios.map(one => ({ name: one.base && one.base !== reference ? `${one.name} (÷ ${identity(one.base).name})` : one.name, base: one.base, href: "#" + slug(one.name), values: listed(one.proxies).map(([name, proxy]) => [name, figure_of(proxy, "cpu_us_per_request").ratio]).filter(([, value]) => typeof value === "number") }));
   const told = joined(names.map(name => name === "gateway" ? "the gateway" : identity(name).name));
   const title = names.length > 2 ? `The same work through ${["three", "four", "five", "six", "seven", "eight", "nine"][names.length - 3] || names.length} proxies` : `The same work through ${told}`;
