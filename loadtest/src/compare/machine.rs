@@ -20,6 +20,12 @@ pub(crate) fn document() -> Value {
     })
 }
 
+/// What was typed; where our program lies is nobody's affair.
+pub(crate) fn command() -> String {
+    let rest = std::env::args().skip(1);
+    std::iter::once("loadtest".to_owned()).chain(rest).collect::<Vec<_>>().join(" ")
+}
+
 pub(super) fn versions(proxies: &[Proxy]) -> Value {
     proxies
         .iter()

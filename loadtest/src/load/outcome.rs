@@ -8,6 +8,7 @@ use super::ledger::Balance;
 use super::scenario::{Pace, Scenario};
 use super::tally::Tally;
 use super::worker::loop_name;
+use crate::compare::machine;
 use crate::latency::Latencies;
 
 /// Figures of one run.
@@ -47,6 +48,9 @@ impl Outcome {
             tally.troubles.iter().map(|(kind, &times)| (kind.to_string(), json!(times))).collect();
         json!({
             "scenario": scenario.name,
+            "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "command": machine::command(),
+            "machine": machine::document(),
             "url": format!("{}://{}", scenario.origin.scheme(), scenario.origin.authority()),
             "protocol": scenario.protocol.name(),
             "loop": loop_name(scenario.pace),
@@ -182,8 +186,11 @@ fn percentiles(latencies: &Latencies) -> Value {
     })
 }
 
+/// The last second is left out if the run touched it only: it would look like a fall of the rate.
 fn timeline(tally: &Tally) -> Vec<Value> {
-    let seconds = tally.seconds.iter().enumerate();
+    let whole = tally.time().as_secs() as usize;
+    let touched = tally.time().subsec_millis() < 250 && whole > 0;
+    let seconds = tally.seconds.iter().take(if touched { whole } else { usize::MAX }).enumerate();
     seconds
         .map(|(second, counted)| {
             json!({

@@ -26,6 +26,9 @@ pub(super) struct Ticket {
     pub(super) due: Instant,
 }
 
+/// So late our own clock may be.
+const OUR_OWN: Duration = Duration::from_millis(1);
+
 /// One thread's share of a pace.
 pub(super) struct Schedule {
     start: Instant,
@@ -76,14 +79,16 @@ impl Schedule {
             return None;
         }
         self.taken.set(self.taken.get() + 1);
-        if self.pace != Pace::Closed && Instant::now() < due {
-            self.wait(due).await;
-        }
+        let due = match self.pace {
+            Pace::Open(_) if Instant::now() < due => self.wait(due).await,
+            Pace::Open(_) | Pace::Closed => due,
+        };
         Some(Ticket { number, due })
     }
 
-    /// The first ticket's time is at the front: they are taken in order.
-    async fn wait(&self, due: Instant) {
+    /// The first ticket's time is at the front: they are taken in order. Returns from when latency counts: somebody was
+    /// ready, so that our timer woke up late is not the server's, as long as it is not more than a timer's lateness.
+    async fn wait(&self, due: Instant) -> Instant {
         let mut queued = false;
         poll_fn(|context| {
             if Instant::now() >= due {
@@ -96,8 +101,10 @@ impl Schedule {
             Poll::Pending
         })
         .await;
-        let late = due.elapsed();
+        let now = Instant::now();
+        let late = now - due;
         self.late_at_most.set(self.late_at_most.get().max(late));
+        if late <= OUR_OWN { now } else { due }
     }
 
     fn queue(&self, due: Instant, waker: Waker) {
