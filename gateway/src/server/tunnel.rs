@@ -3,15 +3,16 @@
 //! When the process ends, WebSockets are told so by a close frame (1001, "going away", RFC 6455, section 7.4.1) to both
 //! sides, between two frames; other protocols are cut.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::linger;
@@ -51,30 +52,28 @@ pub(super) async fn run(
     if begun.await.is_err() {
         return;
     }
-    let (told, leave) = watch::channel(false);
+    let leave = Cell::new(false);
+    let (client, server) = (RefCell::new(client), RefCell::new(server));
     let ended = {
-        let (mut client_read, mut client_write) = split(&mut client);
-        let (mut server_read, mut server_write) = split(&mut server);
-        let upwards =
-            pin!(up.pipe(&mut client_read, &mut server_write, GOING_AWAY_MASKED, leave.clone()));
-        let downwards =
-            pin!(down.pipe(&mut server_read, &mut client_write, GOING_AWAY, leave.clone()));
+        let upwards = pin!(up.pipe(&client, &server, GOING_AWAY_MASKED, &leave));
+        let downwards = pin!(down.pipe(&server, &client, GOING_AWAY, &leave));
         tokio::select! {
+            biased;
             () = talk(upwards, downwards, websocket) => Ended::Talked,
             () = silence(&moved, idle) => Ended::Silent,
-            () = drained(&worker, websocket, &told) => Ended::Cut,
+            () = drained(&worker, websocket, &leave) => Ended::Cut,
         }
     };
     finish.bytes_out = down.bytes;
     finish.bytes_in = Some(Rc::new(Cell::new(up.bytes)));
     match ended {
-        Ended::Talked if !*leave.borrow() => {}
+        Ended::Talked if !leave.get() => {}
         Ended::Talked | Ended::Cut => finish.reason = "drained",
         Ended::Silent => finish.reason = ResponseBodyError::Idle.reason(),
     }
     drop(finish);
     drop(server);
-    drop(timeout(PATIENCE, linger::drain(&mut client)).await);
+    drop(timeout(PATIENCE, linger::drain(&mut client.into_inner())).await);
 }
 
 /// Both directions, until both have ended or one has failed. A WebSocket's side that ends its stream has said all and
@@ -85,6 +84,7 @@ where
 {
     let (mut up, mut down) = (up, down);
     let (first, other) = tokio::select! {
+        biased;
         ended = &mut up => (ended, down),
         ended = &mut down => (ended, up),
     };
@@ -107,13 +107,15 @@ async fn silence(moved: &Cell<Instant>, idle: Duration) {
 }
 
 /// Until the process must end; WebSockets are told before.
-async fn drained(worker: &Worker, websocket: bool, told: &watch::Sender<bool>) {
+async fn drained(worker: &Worker, websocket: bool, leave: &Cell<bool>) {
     if !worker.draining.get() {
         worker.drain.notified().await;
     }
     sleep(worker.current().config.server.drain.upgraded).await;
     if websocket {
-        told.send_replace(true);
+        leave.set(true);
+        // Both directions are in this task, and look at it when they are polled next.
+        yield_now().await;
         sleep(PATIENCE).await;
     }
 }
@@ -137,12 +139,16 @@ impl<'a> Way<'a> {
         Self { frames: websocket.then(Frames::default), bytes: 0, moved }
     }
 
-    async fn send<T: AsyncWriteExt + Unpin>(&mut self, to: &mut T, bytes: &[u8]) -> io::Result<()> {
+    fn see(&mut self, bytes: &[u8]) {
         if let Some(frames) = &mut self.frames {
             frames.see(bytes);
         }
         self.bytes += bytes.len() as u64;
         self.moved.set(Instant::now());
+    }
+
+    async fn send(&mut self, to: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+        self.see(bytes);
         to.write_all(bytes).await?;
         // TLS keeps what the socket did not take at once.
         to.flush().await
@@ -151,25 +157,53 @@ impl<'a> Way<'a> {
     /// Copies until `from` ends, or a frame has ended and the tunnel is to end, too.
     async fn pipe(
         &mut self,
-        from: &mut ReadHalf<&mut Socket>,
-        to: &mut WriteHalf<&mut Socket>,
+        from: &RefCell<Socket>,
+        to: &RefCell<Socket>,
         goodbye: &[u8],
-        mut leave: watch::Receiver<bool>,
+        leave: &Cell<bool>,
     ) -> io::Result<()> {
         let mut piece = vec![0; PIECE];
         loop {
             let between_frames = self.frames.as_ref().is_some_and(Frames::at_boundary);
-            tokio::select! {
-                biased;
-                _ = leave.wait_for(|told| *told), if between_frames => {
-                    to.write_all(goodbye).await?;
-                    return to.flush().await;
-                }
-                read = from.read(&mut piece) => match read? {
-                    0 => return to.shutdown().await,
-                    count => self.send(to, &piece[..count]).await?,
+            let read = poll_fn(|cx| match between_frames && leave.get() {
+                true => Poll::Ready(Ok(None)),
+                false => read(from, &mut piece, cx).map_ok(Some),
+            });
+            match read.await? {
+                None => return write(to, goodbye).await,
+                Some(0) => return poll_fn(|cx| shutdown(to, cx)).await,
+                Some(count) => {
+                    self.see(&piece[..count]);
+                    write(to, &piece[..count]).await?;
                 }
             }
         }
     }
+}
+
+/// The number of bytes that came; 0 is the end.
+fn read(from: &RefCell<Socket>, piece: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(piece);
+    let read = Pin::new(&mut *from.borrow_mut()).poll_read(cx, &mut room);
+    read.map_ok(|()| room.filled().len())
+}
+
+/// Writes all of it, and what TLS keeps of it.
+async fn write(to: &RefCell<Socket>, bytes: &[u8]) -> io::Result<()> {
+    let mut gone = 0;
+    poll_fn(|cx| {
+        let to = &mut *to.borrow_mut();
+        while gone < bytes.len() {
+            match ready!(Pin::new(&mut *to).poll_write(cx, &bytes[gone..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => gone += count,
+            }
+        }
+        Pin::new(to).poll_flush(cx)
+    })
+    .await
+}
+
+fn shutdown(to: &RefCell<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    Pin::new(&mut *to.borrow_mut()).poll_shutdown(cx)
 }
