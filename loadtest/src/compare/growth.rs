@@ -93,11 +93,9 @@ pub(super) fn measure(
 
 fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, String> {
     let mut runners = Vec::new();
-    let mut idle = Vec::new();
     for prepared in set {
         let named = |error: String| format!("{}: {error}", prepared.kind().name());
         let runner = rounds::start(prepared).map_err(named)?;
-        idle.push(rest(prepared).map_err(named)?);
         runners.push(rounds::warm_up(plan, runner).map_err(named)?);
     }
     for round in 1..=plan.rounds {
@@ -105,12 +103,15 @@ fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, Stri
         runners.rotate_left(1);
         for runner in &mut runners {
             let name = runner.prepared.kind().name();
-            runner.measure(plan).map_err(|error| format!("{name}: {error}"))?;
+            let named = |error: String| format!("{name}: {error}");
+            // Of one proxy at a time: three times 10,000 are more than most systems let us have.
+            let idle = rest(runner.prepared).map_err(named)?;
+            runner.measure(plan).map_err(named)?;
+            drop(idle);
         }
     }
     let mut measured: Vec<Measured> = runners.into_iter().map(rounds::finish).collect();
     measured.sort_by_key(|one| set.iter().position(|prepared| prepared.kind() == one.kind));
-    drop(idle);
     Ok(measured)
 }
 
