@@ -49,7 +49,9 @@ impl Latencies {
     /// Percentile and milliseconds, denser towards the tail: halfway to 100 % has five points, the next half too.
     pub(crate) fn curve_ms(&self) -> Vec<(f64, f64)> {
         let points = self.0.iter_quantiles(5);
-        points.map(|it| (it.quantile_iterated_to() * 100.0, it.value_iterated_to() as f64 / 1e3)).collect()
+        points
+            .map(|it| (it.quantile_iterated_to() * 100.0, it.value_iterated_to() as f64 / 1e3))
+            .collect()
     }
 
     /// In milliseconds, for a report.
