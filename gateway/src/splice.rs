@@ -65,7 +65,7 @@ fn open() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 impl Pipe {
-    /// Bytes that wait in it.
+    /// Whether nothing waits in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.holds == 0
     }

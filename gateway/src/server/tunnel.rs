@@ -57,8 +57,8 @@ pub(super) async fn run(
     let ended = {
         let upwards = pin!(up.pipe(&client, &server, GOING_AWAY_MASKED, &leave));
         let downwards = pin!(down.pipe(&server, &client, GOING_AWAY, &leave));
+        // In any order: a side that always has bytes must not keep the others from being looked at.
         tokio::select! {
-            biased;
             () = talk(upwards, downwards, websocket) => Ended::Talked,
             () = silence(&moved, idle) => Ended::Silent,
             () = drained(&worker, websocket, &leave) => Ended::Cut,
@@ -84,7 +84,6 @@ where
 {
     let (mut up, mut down) = (up, down);
     let (first, other) = tokio::select! {
-        biased;
         ended = &mut up => (ended, down),
         ended = &mut down => (ended, up),
     };

@@ -259,13 +259,11 @@ impl Http1 {
 
     /// The bytes of the body still to come, if nothing of it was read and they could go into a pipe.
     pub(super) fn left_for_pipe(&self) -> Option<u64> {
-        match (&self.reading, &self.socket) {
-            (Reading::Length { left, .. }, Socket::Tcp(_)) => {
-                let uploads = self.upload.is_some() || !self.output.is_empty();
-                (self.input.is_empty() && !uploads).then_some(*left)
-            }
-            _ => None,
-        }
+        let (Reading::Length { left, .. }, Socket::Tcp(_)) = (&self.reading, &self.socket) else {
+            return None;
+        };
+        let uploads = self.upload.is_some() || !self.output.is_empty();
+        (self.input.is_empty() && !uploads).then_some(*left)
     }
 
     /// Moves more of the body into an empty pipe. Only while [`Http1::left_for_pipe`] says how much.

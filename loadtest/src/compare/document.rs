@@ -76,7 +76,7 @@ impl Document {
     pub(super) fn new(settings: &Settings, proxies: &[Proxy], missing: &[LeftOut]) -> Self {
         let Value::Object(members) = json!({
             "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            "command": command(std::env::args()),
+            "command": machine::command(),
             "machine": machine::document(),
             "settings": {
                 "rounds": settings.rounds,
@@ -183,11 +183,6 @@ impl Document {
     pub(super) fn into_value(self) -> Value {
         Value::Object(self.0)
     }
-}
-
-/// What was typed; where our program lies is nobody's affair.
-fn command(args: impl Iterator<Item = String>) -> String {
-    std::iter::once("loadtest".to_owned()).chain(args.skip(1)).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn instruction_ratio(one: &Counted, all: &[Counted]) -> Option<f64> {

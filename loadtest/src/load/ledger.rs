@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::nonces::Nonces;
 
 /// Empties the origin's ledger.
-pub(super) async fn clear(origin: SocketAddr) -> Result<(), Failure> {
+pub(crate) async fn clear(origin: SocketAddr) -> Result<(), Failure> {
     let answer = fetch(origin, "DELETE", "/ledger").await?;
     match answer.status {
         200 => Ok(()),
@@ -19,7 +19,7 @@ pub(super) async fn clear(origin: SocketAddr) -> Result<(), Failure> {
 }
 
 /// Reads the origin's ledger.
-pub(super) async fn read(origin: SocketAddr) -> Result<Nonces, Failure> {
+pub(crate) async fn read(origin: SocketAddr) -> Result<Nonces, Failure> {
     let answer = fetch(origin, "GET", "/ledger").await?;
     let document = serde_json::from_slice(&answer.body).map_err(|_| Failure::Body)?;
     Nonces::from_document(&document).ok_or(Failure::Body)

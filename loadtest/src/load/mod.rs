@@ -3,7 +3,7 @@
 mod answer;
 mod connect;
 mod http;
-mod ledger;
+pub(crate) mod ledger;
 mod link;
 mod live;
 mod outcome;

@@ -15,9 +15,8 @@ use clap::Args;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use crate::connection::fetch;
 use crate::failure::Failure;
-use crate::nonces::Nonces;
+use crate::load::ledger;
 use crate::process::allow_files;
 use crate::report::Report;
 use crate::rig::{Rig, TOKEN, Wanted};
@@ -71,7 +70,7 @@ pub(crate) async fn run(settings: Settings) -> Result<Report, Failure> {
     let rig = Rig::new(&settings.gateway).await?;
     let target = rig.target;
     let (running, origin) = running(&settings, rig)?;
-    fetch(origin, "DELETE", "/ledger").await?;
+    ledger::clear(origin).await?;
     let run = Run { target, tally: Rc::default(), over: Rc::default() };
     let clients = tokio::task::spawn_local({
         let clients = traffic::clients(&run, settings.rate);
@@ -85,9 +84,7 @@ pub(crate) async fn run(settings: Settings) -> Result<Report, Failure> {
     run.over.set(true);
     clients.await.ok();
     let elapsed = started.elapsed();
-    let ledger = fetch(origin, "GET", "/ledger").await?;
-    let ledger = serde_json::from_slice(&ledger.body).map_err(|_| Failure::Body)?;
-    let arrived = Nonces::from_document(&ledger).ok_or(Failure::Body)?;
+    let arrived = ledger::read(origin).await?;
     let mut report = Report::default();
     report.figure("seconds", elapsed.as_secs_f64());
     run.tally.borrow().report(&arrived, elapsed, &mut report);
