@@ -1,0 +1,9 @@
+//! Decisions that keep failures small and answers quick: which server, whether to try again, whether to try at all.
+//!
+//! Nothing here opens a socket or looks at a clock: who calls says what time it is ([`Moment`]), so that every transition
+//! is tested in virtual time. What many workers touch is lock free on the usual path.
+
+pub mod moment;
+pub mod random;
+
+pub use moment::Moment;
