@@ -5,5 +5,6 @@
 
 pub mod moment;
 pub mod random;
+mod sync;
 
 pub use moment::Moment;
