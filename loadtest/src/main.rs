@@ -96,10 +96,21 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            report::complain(&format!("{error:#}"));
+            report::complain(&told(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// What went wrong and why; our own errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        match (told.is_empty(), told.ends_with(&cause)) {
+            (true, _) => cause,
+            (false, true) => told,
+            (false, false) => format!("{told}: {cause}"),
+        }
+    })
 }
 
 fn compare(settings: &compare::Settings, json: bool) -> anyhow::Result<ExitCode> {
@@ -107,7 +118,7 @@ fn compare(settings: &compare::Settings, json: bool) -> anyhow::Result<ExitCode>
         true => compare::Output::Json,
         false => compare::Output::Table,
     };
-    compare::run(settings, output).map_err(anyhow::Error::msg)
+    Ok(compare::run(settings, output)?)
 }
 
 /// One thread does all: no locks in the counting, and a core stays free for the gateway.
@@ -148,6 +159,17 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("no room");
+        let said = failure::FileError::at("/x".as_ref())(cause());
+        assert_eq!(told(&said.into()), "/x: no room");
+        assert_eq!(
+            told(&anyhow::Error::from(cause()).context("at the end")),
+            "at the end: no room"
+        );
+    }
 
     #[test]
     fn the_arguments_do_not_contradict_each_other() {

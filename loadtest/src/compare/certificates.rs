@@ -5,6 +5,17 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+use crate::failure::FileError;
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificatesError {
+    #[error("rcgen: {0}")]
+    Make(#[from] rcgen::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
 /// Where the files are.
 pub(super) struct Certificates {
     pub(super) authority: PathBuf,
@@ -29,8 +40,8 @@ impl Certificates {
     }
 
     /// ECDSA with P-256, which all proxies and clients speak.
-    pub(super) fn write(&self) -> Result<(), String> {
-        let (authority, certificate, key) = make().map_err(|error| format!("rcgen: {error}"))?;
+    pub(super) fn write(&self) -> Result<(), CertificatesError> {
+        let (authority, certificate, key) = make()?;
         let both = format!("{certificate}{key}");
         for (path, text) in [
             (&self.authority, authority),
@@ -38,7 +49,7 @@ impl Certificates {
             (&self.key, key),
             (&self.both, both),
         ] {
-            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+            fs::write(path, text).map_err(FileError::at(path))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A client that sends an exact number of requests, one after the other: on a few kept connections, or each on a new one.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use rustls::client::Resumption;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 
 use super::certificates::Certificates;
-use super::encryption;
-use super::http2::Http2;
+use super::encryption::{self, EncryptionError};
+use super::http2::{Http2, Http2Error};
 use super::load::{MESSAGE_BYTES, headers};
 use super::scenarios::{Job, Task, Wire};
 
@@ -22,6 +22,35 @@ pub(super) const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a request was not answered as it has to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("request {number} of {count}: {source}")]
+    At { number: usize, count: usize, source: Box<Self> },
+    #[error("connect: {0}")]
+    Connect(io::Error),
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+    #[error("the connection was closed")]
+    Closed,
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    #[error("the session was not resumed")]
+    NotResumed,
+    #[error("a head of more than {HEAD_BYTES_MAX} bytes")]
+    LongHead,
+    #[error("the answer is `{0}`")]
+    Answer(String),
+    #[error("an answer too long")]
+    LongAnswer,
+    #[error("the answer has no Content-Length")]
+    NoLength,
+    #[error("another message came back")]
+    Echo,
+    #[error(transparent)]
+    Http2(#[from] Http2Error),
+}
 
 /// What is sent again and again, and over what.
 pub(super) struct Client {
@@ -49,7 +78,7 @@ impl Client {
         port: u16,
         job: &Job,
         certificates: &Certificates,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ClientError> {
         let config = |resumption| encryption::config(certificates, encryption::HTTP1, resumption);
         let way = match job.wire {
             Wire::Http1 => Way::Plain(several(|| tcp(port))?),
@@ -76,7 +105,7 @@ impl Client {
     }
 
     /// The first session is a full one, and brings the tickets for the others.
-    fn with_ticket(mut self) -> Result<Self, String> {
+    fn with_ticket(mut self) -> Result<Self, ClientError> {
         if let Way::Resumed(config) = &self.way {
             once(self.port, config, &self.request, &mut self.answer)?;
         }
@@ -84,13 +113,14 @@ impl Client {
     }
 
     /// Sends exactly `count` requests; anything but `count` answers of status 200 is an error.
-    pub(super) fn send(&mut self, count: usize) -> Result<(), String> {
+    pub(super) fn send(&mut self, count: usize) -> Result<(), ClientError> {
         (0..count).try_for_each(|number| {
-            self.send_one(number).map_err(|error| format!("request {number} of {count}: {error}"))
+            let at = |source| ClientError::At { number, count, source: Box::new(source) };
+            self.send_one(number).map_err(at)
         })
     }
 
-    fn send_one(&mut self, number: usize) -> Result<(), String> {
+    fn send_one(&mut self, number: usize) -> Result<(), ClientError> {
         let Self { port, way, request, answer } = self;
         let turn = number % CONNECTIONS;
         match way {
@@ -99,15 +129,15 @@ impl Client {
             Way::New(config) => once(*port, config, request, answer).map(|_| ()),
             Way::Resumed(config) => match once(*port, config, request, answer)? {
                 Some(HandshakeKind::Resumed) => Ok(()),
-                _ => Err("the session was not resumed".to_owned()),
+                _ => Err(ClientError::NotResumed),
             },
-            Way::Http2(connections) => connections.exchange(turn),
+            Way::Http2(connections) => Ok(connections.exchange(turn)?),
             Way::WebSocket(streams) => echo(&mut streams[turn], request, answer),
         }
     }
 }
 
-fn several<T>(open: impl Fn() -> Result<T, String>) -> Result<Vec<T>, String> {
+fn several<T>(open: impl Fn() -> Result<T, ClientError>) -> Result<Vec<T>, ClientError> {
     (0..CONNECTIONS).map(|_| open()).collect()
 }
 
@@ -115,21 +145,21 @@ fn buffer() -> Vec<u8> {
     vec![0; HEAD_BYTES_MAX]
 }
 
-fn tcp(port: u16) -> Result<TcpStream, String> {
-    let open = || -> std::io::Result<TcpStream> {
+fn tcp(port: u16) -> Result<TcpStream, ClientError> {
+    let open = || -> io::Result<TcpStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
         stream.set_write_timeout(Some(ANSWER_TIME))?;
         Ok(stream)
     };
-    open().map_err(|error| format!("connect: {error}"))
+    open().map_err(ClientError::Connect)
 }
 
-fn encrypted(port: u16, config: &Arc<ClientConfig>) -> Result<Encrypted, String> {
+fn encrypted(port: u16, config: &Arc<ClientConfig>) -> Result<Encrypted, ClientError> {
     let name = encryption::server_name()?;
     let connection =
-        ClientConnection::new(Arc::clone(config), name).map_err(|error| format!("TLS: {error}"))?;
+        ClientConnection::new(Arc::clone(config), name).map_err(EncryptionError::from)?;
     Ok(StreamOwned::new(connection, tcp(port)?))
 }
 
@@ -139,11 +169,11 @@ fn once(
     config: &Arc<ClientConfig>,
     request: &[u8],
     answer: &mut [u8],
-) -> Result<Option<HandshakeKind>, String> {
+) -> Result<Option<HandshakeKind>, ClientError> {
     let mut stream = encrypted(port, config)?;
     exchange(&mut stream, request, answer)?;
     stream.conn.send_close_notify();
-    stream.flush().map_err(|error| error.to_string())?;
+    stream.flush()?;
     Ok(stream.conn.handshake_kind())
 }
 
@@ -172,14 +202,14 @@ fn request(job: &Job) -> Vec<u8> {
 }
 
 /// A WebSocket after its handshake. The key is anything: nobody here doubts the answer to it.
-fn upgraded(port: u16, job: &Job) -> Result<TcpStream, String> {
+fn upgraded(port: u16, job: &Job) -> Result<TcpStream, ClientError> {
     let mut stream = tcp(port)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         job.path()
     );
-    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     // A byte at a time: what follows the head is a message.
     while !head.ends_with(b"\r\n\r\n") {
@@ -187,14 +217,14 @@ fn upgraded(port: u16, job: &Job) -> Result<TcpStream, String> {
         read(&mut stream, &mut byte)?;
         head.extend(byte);
         if head.len() > HEAD_BYTES_MAX {
-            return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes"));
+            return Err(ClientError::LongHead);
         }
     }
     match head.starts_with(b"HTTP/1.1 101 ") {
         true => Ok(stream),
         false => {
             let head = String::from_utf8_lossy(&head);
-            Err(format!("the answer is `{}`", head.lines().next().unwrap_or_default()))
+            Err(ClientError::Answer(head.lines().next().unwrap_or_default().to_owned()))
         }
     }
 }
@@ -209,13 +239,13 @@ fn message(length: &[u8]) -> Vec<u8> {
 }
 
 /// Sends a message and reads it back.
-fn echo(stream: &mut TcpStream, message: &[u8], expected: &[u8]) -> Result<(), String> {
-    stream.write_all(message).map_err(|error| error.to_string())?;
+fn echo(stream: &mut TcpStream, message: &[u8], expected: &[u8]) -> Result<(), ClientError> {
+    stream.write_all(message)?;
     let mut answer = [0; 2 + MESSAGE_BYTES];
-    stream.read_exact(&mut answer).map_err(|error| error.to_string())?;
+    stream.read_exact(&mut answer)?;
     match answer == expected {
         true => Ok(()),
-        false => Err("another message came back".to_owned()),
+        false => Err(ClientError::Echo),
     }
 }
 
@@ -223,21 +253,21 @@ fn exchange(
     stream: &mut (impl Read + Write),
     request: &[u8],
     buffer: &mut [u8],
-) -> Result<(), String> {
-    stream.write_all(request).map_err(|error| error.to_string())?;
-    stream.flush().map_err(|error| error.to_string())?;
+) -> Result<(), ClientError> {
+    stream.write_all(request)?;
+    stream.flush()?;
     let mut filled = 0;
     let whole = loop {
         let space = &mut buffer[filled..];
         if space.is_empty() {
-            return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes"));
+            return Err(ClientError::LongHead);
         }
         filled += read(stream, space)?;
         if let Some(whole) = whole_answer(&buffer[..filled])? {
             break whole;
         }
     };
-    let mut missing = whole.checked_sub(filled).ok_or("an answer too long")?;
+    let mut missing = whole.checked_sub(filled).ok_or(ClientError::LongAnswer)?;
     while missing > 0 {
         let most = missing.min(buffer.len());
         missing -= read(stream, &mut buffer[..most])?;
@@ -245,15 +275,15 @@ fn exchange(
     Ok(())
 }
 
-fn read(stream: &mut impl Read, space: &mut [u8]) -> Result<usize, String> {
-    match stream.read(space).map_err(|error| error.to_string())? {
-        0 => Err("the connection was closed".to_owned()),
+fn read(stream: &mut impl Read, space: &mut [u8]) -> Result<usize, ClientError> {
+    match stream.read(space)? {
+        0 => Err(ClientError::Closed),
         bytes => Ok(bytes),
     }
 }
 
 /// The length of the answer whose head stands here; nothing while the head is not all there.
-fn whole_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
+fn whole_answer(bytes: &[u8]) -> Result<Option<usize>, ClientError> {
     let Some(head_end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -261,12 +291,12 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if !status.starts_with("http/1.1 200") {
-        return Err(format!("the answer is `{status}`"));
+        return Err(ClientError::Answer(status.to_owned()));
     }
     let length: usize = lines
         .find_map(|line| line.strip_prefix("content-length:"))
         .and_then(|value| value.trim().parse().ok())
-        .ok_or("the answer has no Content-Length")?;
+        .ok_or(ClientError::NoLength)?;
     Ok(Some(head_end + 4 + length))
 }
 
@@ -278,15 +308,17 @@ mod tests {
     #[test]
     fn the_length_of_an_answer_is_known_from_its_head() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
-        assert_eq!(whole_answer(text), Ok(Some(text.len())));
-        assert_eq!(whole_answer(&text[..text.len() - 3]), Ok(Some(text.len())));
-        assert_eq!(whole_answer(&text[..20]), Ok(None));
+        let whole = |bytes| whole_answer(bytes).expect("an answer");
+        assert_eq!(whole(text), Some(text.len()));
+        assert_eq!(whole(&text[..text.len() - 3]), Some(text.len()));
+        assert_eq!(whole(&text[..20]), None);
     }
 
     #[test]
     fn other_answers_are_refused() {
         let refused = whole_answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(refused, Err("the answer is `http/1.1 502 bad gateway`".to_owned()));
+        let said = refused.expect_err("no 200").to_string();
+        assert_eq!(said, "the answer is `http/1.1 502 bad gateway`");
         assert!(whole_answer(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 

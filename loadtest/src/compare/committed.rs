@@ -2,12 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::instructions::Counted;
 use super::scenarios::{MIB, Scenario, Task};
+use crate::failure::FileError;
+
+/// Why costs cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CostsError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{0}; it is written by: {COMMIT}")]
+    NotWritten(FileError),
+    #[error("{path}: {source}", path = path.display())]
+    Toml { path: PathBuf, source: Box<toml::de::Error> },
+}
 
 /// Where the file is, as long as the workspace is where this was built.
 pub(super) const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.toml");
@@ -40,16 +52,17 @@ struct Cost {
 
 impl Costs {
     /// Nothing counted yet for this program.
-    pub(super) fn of(program: &Path) -> Result<Self, String> {
-        let bytes = fs::read(program).map_err(|error| format!("{}: {error}", program.display()))?;
+    pub(super) fn of(program: &Path) -> Result<Self, CostsError> {
+        let bytes = fs::read(program).map_err(FileError::at(program))?;
         let compiler = compiler(&bytes).unwrap_or_else(|| "unknown".to_owned());
         Ok(Self { compiler, scenarios: BTreeMap::new() })
     }
 
-    pub(super) fn read(file: &Path) -> Result<Self, String> {
+    pub(super) fn read(file: &Path) -> Result<Self, CostsError> {
         let text = fs::read_to_string(file)
-            .map_err(|error| format!("{}: {error}; it is written by: {COMMIT}", file.display()))?;
-        toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+            .map_err(|error| CostsError::NotWritten(FileError::at(file)(error)))?;
+        toml::from_str(&text)
+            .map_err(|source| CostsError::Toml { path: file.to_owned(), source: Box::new(source) })
     }
 
     pub(super) fn add(&mut self, scenario: &str, counted: &Counted) {
@@ -61,13 +74,13 @@ impl Costs {
     }
 
     /// Writes these figures; those of scenarios that were not measured stay, unless another compiler made them.
-    pub(super) fn commit(mut self, file: &Path) -> Result<(), String> {
+    pub(super) fn commit(mut self, file: &Path) -> Result<(), CostsError> {
         let before = file.is_file().then(|| Self::read(file)).transpose()?;
         if let Some(mut before) = before.filter(|before| before.compiler == self.compiler) {
             before.scenarios.append(&mut self.scenarios);
             self = before;
         }
-        fs::write(file, self.text()).map_err(|error| format!("{}: {error}", file.display()))
+        Ok(fs::write(file, self.text()).map_err(FileError::at(file))?)
     }
 
     fn text(&self) -> String {

@@ -1,14 +1,26 @@
 //! TLS as a client of one comparison speaks it: its own authority, one name.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 
 use super::certificates::{Certificates, SERVER_NAME};
+
+/// Why TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncryptionError {
+    #[error("{path}: {source}", path = path.display())]
+    Authority { path: PathBuf, source: pem::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("{SERVER_NAME}: {0}")]
+    Name(#[from] InvalidDnsNameError),
+}
 
 pub(super) const HTTP1: &[u8] = b"http/1.1";
 pub(super) const HTTP2: &[u8] = b"h2";
@@ -18,14 +30,14 @@ pub(super) fn config(
     certificates: &Certificates,
     protocol: &[u8],
     resumption: Resumption,
-) -> Result<Arc<ClientConfig>, String> {
-    let authority = CertificateDer::from_pem_file(&certificates.authority)
-        .map_err(|error| format!("{}: {error}", certificates.authority.display()))?;
+) -> Result<Arc<ClientConfig>, EncryptionError> {
+    let authority = CertificateDer::from_pem_file(&certificates.authority).map_err(|source| {
+        EncryptionError::Authority { path: certificates.authority.clone(), source }
+    })?;
     let mut roots = RootCertStore::empty();
-    roots.add(authority).map_err(|error| format!("TLS: {error}"))?;
+    roots.add(authority)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
@@ -33,6 +45,6 @@ pub(super) fn config(
     Ok(Arc::new(config))
 }
 
-pub(super) fn server_name() -> Result<ServerName<'static>, String> {
-    ServerName::try_from(SERVER_NAME).map_err(|error| format!("{SERVER_NAME}: {error}"))
+pub(super) fn server_name() -> Result<ServerName<'static>, EncryptionError> {
+    Ok(ServerName::try_from(SERVER_NAME)?)
 }

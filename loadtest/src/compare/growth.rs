@@ -1,14 +1,28 @@
 //! Cost by growth: the same request while routes, idle connections or plugins become more.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use super::configs::{Prepared, Workspace};
+use super::configs::{Prepared, Workspace, WorkspaceError};
 use super::load::Amount;
 use super::proxies::{Kind, Proxy};
-use super::rounds::{self, Measured, Plan};
+use super::rounds::{self, Measured, Plan, RoundError};
 use super::scenarios::Job;
+use crate::failure::Failure;
+
+/// Why a ladder has no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrowthError {
+    #[error("{source}: {connections} connections need more open files (ulimit -n {needed})")]
+    Files { connections: usize, needed: u64, source: Failure },
+    #[error("{name}: idle connections: {source}")]
+    Idle { name: &'static str, source: io::Error },
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    #[error(transparent)]
+    Round(#[from] RoundError),
+}
 
 /// What becomes more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,11 +78,14 @@ pub(super) fn measure(
     plan: &Plan<'_>,
     workspace: &Workspace,
     proxies: &[Proxy],
-) -> Result<Vec<Step>, String> {
+) -> Result<Vec<Step>, GrowthError> {
     let most = growth.job(*growth.steps().last().unwrap_or(&0)).idle_connections;
     // Ours and those of the proxies, which inherit the limit.
-    crate::process::allow_files(most as u64 + 5_000).map_err(|error| {
-        format!("{error}: {most} connections need more open files (ulimit -n {})", most + 5_000)
+    let needed = most as u64 + 5_000;
+    crate::process::allow_files(needed).map_err(|source| GrowthError::Files {
+        connections: most,
+        needed,
+        source,
     })?;
     growth
         .steps()
@@ -82,7 +99,7 @@ pub(super) fn measure(
                 .iter()
                 .filter(|proxy| MEASURED.contains(&proxy.kind))
                 .map(|proxy| workspace.prepare(proxy, &name, &job, origin.port))
-                .collect::<Result<Vec<_>, String>>()?;
+                .collect::<Result<Vec<_>, WorkspaceError>>()?;
             let active = (count as u32).min(ACTIVE);
             let connections = if growth == Growth::Connections { active } else { ACTIVE };
             let amount = Amount { connections, ..plan.amount };
@@ -91,10 +108,10 @@ pub(super) fn measure(
         .collect()
 }
 
-fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, String> {
+fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, GrowthError> {
     let mut runners = Vec::new();
     for prepared in set {
-        let named = |error: String| format!("{}: {error}", prepared.kind().name());
+        let named = |error: RoundError| error.of(prepared.kind());
         let runner = rounds::start(prepared).map_err(named)?;
         runners.push(rounds::warm_up(plan, runner).map_err(named)?);
     }
@@ -102,11 +119,11 @@ fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, Stri
         super::report::note(&format!("round {round} of {}", plan.rounds));
         runners.rotate_left(1);
         for runner in &mut runners {
-            let name = runner.prepared.kind().name();
-            let named = |error: String| format!("{name}: {error}");
+            let kind = runner.prepared.kind();
             // Of one proxy at a time: three times 10,000 are more than most systems let us have.
-            let idle = rest(runner.prepared).map_err(named)?;
-            runner.measure(plan).map_err(named)?;
+            let idle = rest(runner.prepared)
+                .map_err(|source| GrowthError::Idle { name: kind.name(), source })?;
+            runner.measure(plan).map_err(|error| error.of(kind))?;
             drop(idle);
         }
     }
@@ -116,7 +133,7 @@ fn one_step(plan: &Plan<'_>, set: &[Prepared<'_>]) -> Result<Vec<Measured>, Stri
 }
 
 /// Opens a job's idle connections: each asks once, so that it is a connection between two requests.
-fn rest(prepared: &Prepared<'_>) -> Result<Vec<TcpStream>, String> {
+fn rest(prepared: &Prepared<'_>) -> io::Result<Vec<TcpStream>> {
     let path = prepared.job.path();
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
     let mut answer = [0; 4096];
@@ -127,12 +144,11 @@ fn rest(prepared: &Prepared<'_>) -> Result<Vec<TcpStream>, String> {
             stream.write_all(request.as_bytes())?;
             // Some 500 bytes, which come at once or not at all; the rest would stay in the socket.
             match stream.read(&mut answer)? {
-                0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => Ok(stream),
             }
         })
-        .collect::<std::io::Result<_>>()
-        .map_err(|error| format!("idle connections: {error}"))
+        .collect()
 }
 
 #[cfg(test)]

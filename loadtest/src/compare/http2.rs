@@ -1,9 +1,10 @@
 //! HTTP/2 for the client that counts: hyper on a runtime of its own, one request at a time.
 
+use std::io;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,9 +17,32 @@ use tokio_rustls::TlsConnector;
 
 use super::certificates::Certificates;
 use super::client::{ANSWER_TIME, CONNECTIONS};
-use super::encryption;
+use super::encryption::{self, EncryptionError};
 use super::load::{MESSAGE_BYTES, headers};
 use super::scenarios::{Job, Task};
+
+/// Why a request was not answered as it has to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Http2Error {
+    #[error("runtime: {0}")]
+    Runtime(io::Error),
+    #[error("connect: {0}")]
+    Connect(#[from] io::Error),
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    #[error("HTTP/2: {0}")]
+    Handshake(hyper::Error),
+    #[error("request: {0}")]
+    Request(#[from] http::Error),
+    #[error("no answer in time")]
+    Late,
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    #[error("the answer has status {0}")]
+    Status(u16),
+    #[error("the answer has gRPC status {0:?}")]
+    Grpc(HeaderValue),
+}
 
 /// Open connections with the request they send.
 pub(super) struct Http2 {
@@ -32,11 +56,9 @@ impl Http2 {
         port: u16,
         job: &Job,
         certificates: &Certificates,
-    ) -> Result<Self, String> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| format!("runtime: {error}"))?;
+    ) -> Result<Self, Http2Error> {
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(Http2Error::Runtime)?;
         let connections = (0..CONNECTIONS)
             .map(|_| runtime.block_on(open(port, job, certificates)))
             .collect::<Result<_, _>>()?;
@@ -44,13 +66,13 @@ impl Http2 {
     }
 
     /// Sends the request on one of the connections; anything but status 200 is an error.
-    pub(super) fn exchange(&mut self, turn: usize) -> Result<(), String> {
+    pub(super) fn exchange(&mut self, turn: usize) -> Result<(), Http2Error> {
         let Self { connections, request, runtime } = self;
         let answered = one(&mut connections[turn], request.clone());
         // The timer has to be made where the runtime is: in the block.
         runtime
             .block_on(async { timeout(ANSWER_TIME, answered).await })
-            .map_err(|_| "no answer in time".to_owned())?
+            .map_err(|_| Http2Error::Late)?
     }
 }
 
@@ -58,24 +80,23 @@ async fn open(
     port: u16,
     job: &Job,
     certificates: &Certificates,
-) -> Result<SendRequest<Full<Bytes>>, String> {
-    let failed = |error: std::io::Error| format!("connect: {error}");
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+) -> Result<SendRequest<Full<Bytes>>, Http2Error> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.set_nodelay(true)?;
     if !job.wire.is_tls() {
         return over(stream).await;
     }
     let config = encryption::config(certificates, encryption::HTTP2, Resumption::disabled())?;
     let connector = TlsConnector::from(config);
-    over(connector.connect(encryption::server_name()?, stream).await.map_err(failed)?).await
+    over(connector.connect(encryption::server_name()?, stream).await?).await
 }
 
 async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-) -> Result<SendRequest<Full<Bytes>>, String> {
+) -> Result<SendRequest<Full<Bytes>>, Http2Error> {
     let (sender, driver) = handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
-        .map_err(|error| format!("HTTP/2: {error}"))?;
+        .map_err(Http2Error::Handshake)?;
     tokio::spawn(async move {
         // What goes wrong here is told to the request that meets it.
         driver.await.ok();
@@ -83,7 +104,7 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok(sender)
 }
 
-fn request(job: &Job) -> Result<Request<Full<Bytes>>, String> {
+fn request(job: &Job) -> Result<Request<Full<Bytes>>, Http2Error> {
     let scheme = if job.wire.is_tls() { "https" } else { "http" };
     let mut request = Request::builder().uri(format!("{scheme}://localhost{}", job.path()));
     for (name, value) in headers(job) {
@@ -106,7 +127,7 @@ fn request(job: &Job) -> Result<Request<Full<Bytes>>, String> {
         | Task::WebSocket
         | Task::Aggregate => Bytes::new(),
     };
-    request.body(Full::new(body)).map_err(|error| format!("request: {error}"))
+    Ok(request.body(Full::new(body))?)
 }
 
 /// A gRPC message: not compressed, its length, its bytes.
@@ -117,23 +138,22 @@ fn framed() -> Bytes {
 async fn one(
     connection: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> Result<(), String> {
-    let failed = |error: hyper::Error| error.to_string();
-    connection.ready().await.map_err(failed)?;
-    let answer = connection.send_request(request).await.map_err(failed)?;
+) -> Result<(), Http2Error> {
+    connection.ready().await?;
+    let answer = connection.send_request(request).await?;
     let (head, body) = answer.into_parts();
-    let body = body.collect().await.map_err(failed)?;
+    let body = body.collect().await?;
     let trailers = body.trailers().unwrap_or(&head.headers);
     match head.status.as_u16() {
         200 => grpc_status(trailers),
-        status => Err(format!("the answer has status {status}")),
+        status => Err(Http2Error::Status(status)),
     }
 }
 
 /// Only gRPC has one.
-fn grpc_status(trailers: &HeaderMap) -> Result<(), String> {
+fn grpc_status(trailers: &HeaderMap) -> Result<(), Http2Error> {
     match trailers.get("grpc-status") {
-        Some(status) if status != "0" => Err(format!("the answer has gRPC status {status:?}")),
+        Some(status) if status != "0" => Err(Http2Error::Grpc(status.clone())),
         Some(_) | None => Ok(()),
     }
 }
@@ -160,7 +180,7 @@ mod tests {
             [("grpc-status", status)]
                 .into_iter()
                 .map(|(name, value)| {
-                    (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+                    (http::HeaderName::from_static(name), HeaderValue::from_static(value))
                 })
                 .collect::<HeaderMap>()
         };

@@ -3,17 +3,42 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::allocations;
 use super::certificates::Certificates;
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::configs::Prepared;
 use super::document::LeftOut;
-use super::process::{PROXY_CORE, Started, find_program, pinned};
+use super::process::{PROXY_CORE, ProcessError, Started, find_program, pinned};
 use super::proxies::Kind;
+use crate::failure::FileError;
+
+/// Why instructions were not counted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstructionsError {
+    #[error("{name}: {source}")]
+    Of { name: &'static str, source: Box<Self> },
+    #[error("valgrind is not installed")]
+    NoValgrind,
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}: more for fewer requests")]
+    Fewer(&'static str),
+    #[error("{}: no totals", .0.display())]
+    NoTotals(PathBuf),
+    #[error("callgrind_annotate: {0}")]
+    Annotate(io::Error),
+    #[error("callgrind_annotate: {0}")]
+    Annotated(String),
+}
 
 /// Two processes get different numbers of requests; start, warm-up and end cancel out in the difference, or nearly: with
 /// TLS the start is 400 million instructions, and gathers randomness until there is enough of it.
@@ -53,7 +78,7 @@ pub(super) fn measure(
     profile_file: Option<&Path>,
     certificates: &Certificates,
     set: &[Prepared<'_>],
-) -> Result<(Vec<Counted>, Vec<LeftOut>), String> {
+) -> Result<(Vec<Counted>, Vec<LeftOut>), InstructionsError> {
     let (mut all, mut left_out) = (Vec::new(), Vec::new());
     for prepared in set {
         let kind = prepared.kind();
@@ -66,24 +91,27 @@ pub(super) fn measure(
         let (few, many) = match runs {
             Ok(runs) => runs,
             Err(error) if matches!(kind, Kind::Nginx | Kind::Gateway) => {
-                return Err(format!("{}: {error}", kind.name()));
+                return Err(InstructionsError::Of { name: kind.name(), source: Box::new(error) });
             }
             Err(error) => {
-                left_out.push((kind, error));
+                left_out.push((kind, error.to_string()));
                 continue;
             }
         };
         let counted = difference(kind, &few, &many)?;
         if let (Kind::Gateway, Some(file)) = (kind, profile_file) {
             let text = profile(&few, &many, counted.per_request)?;
-            fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+            fs::write(file, text).map_err(FileError::at(file))?;
         }
         all.push(counted);
     }
     Ok((all, left_out))
 }
 
-fn both_runs(prepared: &Prepared<'_>, certificates: &Certificates) -> Result<(Run, Run), String> {
+fn both_runs(
+    prepared: &Prepared<'_>,
+    certificates: &Certificates,
+) -> Result<(Run, Run), InstructionsError> {
     let (few, many) = match prepared.job.wire.is_new() {
         true => (FEW_HANDSHAKES, MANY_HANDSHAKES),
         false => (FEW, MANY),
@@ -91,8 +119,8 @@ fn both_runs(prepared: &Prepared<'_>, certificates: &Certificates) -> Result<(Ru
     Ok((one_run(prepared, certificates, few)?, one_run(prepared, certificates, many)?))
 }
 
-fn difference(kind: Kind, few: &Run, many: &Run) -> Result<Counted, String> {
-    let wrong = || format!("{}: more for fewer requests", kind.name());
+fn difference(kind: Kind, few: &Run, many: &Run) -> Result<Counted, InstructionsError> {
+    let wrong = || InstructionsError::Fewer(kind.name());
     let requests = many.requests.checked_sub(few.requests).filter(|&more| more > 0);
     let requests = requests.ok_or_else(wrong)? as f64;
     let instructions = total(many)?.checked_sub(total(few)?).ok_or_else(wrong)?;
@@ -109,9 +137,9 @@ fn one_run(
     prepared: &Prepared<'_>,
     certificates: &Certificates,
     requests: usize,
-) -> Result<Run, String> {
+) -> Result<Run, InstructionsError> {
     let counts = prepared.folder.join(format!("callgrind.{requests}"));
-    let valgrind = find_program("valgrind").ok_or("valgrind is not installed")?;
+    let valgrind = find_program("valgrind").ok_or(InstructionsError::NoValgrind)?;
     let mut command = pinned(PROXY_CORE, &valgrind);
     command
         .args(["--tool=callgrind", "--trace-children=no"])
@@ -125,12 +153,12 @@ fn one_run(
     client.send(WARM_UP + requests)?;
     drop(client);
     process.end(END_TIME)?;
-    let text = fs::read_to_string(&counts).map_err(|e| format!("{}: {e}", counts.display()))?;
+    let text = fs::read_to_string(&counts).map_err(FileError::at(&counts))?;
     Ok(Run { requests, counts, text })
 }
 
-fn total(run: &Run) -> Result<u64, String> {
-    parse_total(&run.text).ok_or_else(|| format!("{}: no totals", run.counts.display()))
+fn total(run: &Run) -> Result<u64, InstructionsError> {
+    parse_total(&run.text).ok_or_else(|| InstructionsError::NoTotals(run.counts.clone()))
 }
 
 /// callgrind ends its file with `totals: N`; older ones begin it with `summary: N`.
@@ -142,7 +170,7 @@ fn parse_total(text: &str) -> Option<u64> {
 }
 
 /// The functions by instructions per request: again the difference of the two runs.
-fn profile(few: &Run, many: &Run, per_request: f64) -> Result<String, String> {
+fn profile(few: &Run, many: &Run, per_request: f64) -> Result<String, InstructionsError> {
     let requests = (many.requests - few.requests) as f64;
     let before = parse_functions(&annotate(&few.counts)?);
     let after = parse_functions(&annotate(&many.counts)?);
@@ -165,15 +193,17 @@ fn profile(few: &Run, many: &Run, per_request: f64) -> Result<String, String> {
     Ok(text)
 }
 
-fn annotate(counts: &Path) -> Result<String, String> {
+fn annotate(counts: &Path) -> Result<String, InstructionsError> {
     let output = Command::new("callgrind_annotate")
         .args(["--inclusive=no", "--auto=no", "--threshold=100"])
         .arg(counts)
         .output()
-        .map_err(|error| format!("callgrind_annotate: {error}"))?;
+        .map_err(InstructionsError::Annotate)?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(format!("callgrind_annotate: {}", String::from_utf8_lossy(&output.stderr))),
+        false => {
+            Err(InstructionsError::Annotated(String::from_utf8_lossy(&output.stderr).into_owned()))
+        }
     }
 }
 

@@ -12,13 +12,11 @@ use super::configs::{Files, Workspace};
 const NOT_MEASURED: i32 = 2;
 
 /// Begins to listen for signals, on a thread of its own: the comparison waits for programs most of the time.
-pub(super) fn clear_up_on_signals(workspace: &Workspace) -> Result<(), String> {
-    let failed = |error: io::Error| format!("signals: {error}");
-    let runtime = Builder::new_current_thread().enable_io().build().map_err(failed)?;
+pub(super) fn clear_up_on_signals(workspace: &Workspace) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
-        let of = |kind| signal(kind).map_err(failed);
-        (of(SignalKind::interrupt())?, of(SignalKind::terminate())?)
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     let (folder, files) = (workspace.folder.clone(), workspace.files);
     std::thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! The load of one round: `loadtest run` in a process of its own, or wrk; and what it counted.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Output;
 
@@ -10,7 +11,26 @@ use super::certificates::{Certificates, SERVER_NAME};
 use super::configs::Prepared;
 use super::process::{LOAD_CORE, pinned};
 use super::scenarios::{Asked, Job, Task, Wire};
+use super::wrk::WrkError;
 use super::{token, wrk};
+use crate::failure::FileError;
+
+/// Why a round has no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("FAILED REQUESTS: {}", .0.join("; "))]
+    Failed(Vec<String>),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("loadtest: {0}")]
+    Own(io::Error),
+    #[error("loadtest run: {0}")]
+    Run(io::Error),
+    #[error("loadtest run is not understood:\n{0}")]
+    NotUnderstood(String),
+    #[error(transparent)]
+    Wrk(#[from] WrkError),
+}
 
 /// Which program asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,14 +84,14 @@ pub(super) fn run(
     prepared: &Prepared<'_>,
     certificates: &Certificates,
     amount: Amount,
-) -> Result<Counted, String> {
+) -> Result<Counted, LoadError> {
     let counted = match generator {
-        Generator::Run => run_own(prepared, certificates, amount),
-        Generator::Wrk => wrk::run(prepared, amount),
-    }?;
+        Generator::Run => run_own(prepared, certificates, amount)?,
+        Generator::Wrk => wrk::run(prepared, amount)?,
+    };
     match counted.failures.is_empty() {
         true => Ok(counted),
-        false => Err(format!("FAILED REQUESTS: {}", counted.failures.join("; "))),
+        false => Err(LoadError::Failed(counted.failures)),
     }
 }
 
@@ -79,20 +99,20 @@ fn run_own(
     prepared: &Prepared<'_>,
     certificates: &Certificates,
     amount: Amount,
-) -> Result<Counted, String> {
+) -> Result<Counted, LoadError> {
     let file = prepared.folder.join("load.toml");
     let text = scenario_file(&prepared.job, prepared.port, certificates, amount);
-    fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let own = std::env::current_exe().map_err(|error| format!("loadtest: {error}"))?;
+    fs::write(&file, text).map_err(FileError::at(&file))?;
+    let own = std::env::current_exe().map_err(LoadError::Own)?;
     let output = own_output(&own, &file)?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let document: Option<Value> = serde_json::from_str(&text).ok();
     if prepared.job.wire == Wire::TlsResumed {
         warn_of_full_handshakes(prepared, document.as_ref());
     }
     document.as_ref().and_then(read).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
-        format!("loadtest run is not understood:\n{text}{said}")
+        LoadError::NotUnderstood(text + &said)
     })
 }
 
@@ -117,13 +137,8 @@ fn resumed(document: &Value) -> Option<f64> {
     Some(resumed? / (full? + resumed?))
 }
 
-fn own_output(own: &Path, file: &Path) -> Result<Output, String> {
-    pinned(LOAD_CORE, own)
-        .arg("run")
-        .arg(file)
-        .arg("--json")
-        .output()
-        .map_err(|error| format!("loadtest run: {error}"))
+fn own_output(own: &Path, file: &Path) -> Result<Output, LoadError> {
+    pinned(LOAD_CORE, own).arg("run").arg(file).arg("--json").output().map_err(LoadError::Run)
 }
 
 /// What `loadtest run` printed.

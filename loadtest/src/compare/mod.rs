@@ -34,15 +34,45 @@ mod wrk;
 
 use std::process::ExitCode;
 
-use committed::{COMMIT, Costs, Held};
-use configs::{Files, Prepared, Workspace};
+use committed::{COMMIT, Costs, CostsError, Held};
+use configs::{Files, Prepared, Workspace, WorkspaceError};
 use document::{Document, LeftOut};
+use growth::GrowthError;
+use instructions::InstructionsError;
 use load::Amount;
+use process::ProcessError;
 use proxies::{Kind, Proxy};
-use rounds::Plan;
+use rounds::{Plan, RoundError};
 use scenarios::Scenario;
-use settings::Measure;
 pub(crate) use settings::Settings;
+use settings::{Measure, SettingsError};
+
+use crate::failure::Failure;
+
+/// Why no figure of a run may be believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompareError {
+    #[error("nothing to compare: none of the proxies is installed")]
+    NothingInstalled,
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    #[error(transparent)]
+    Round(#[from] RoundError),
+    #[error(transparent)]
+    Growth(#[from] GrowthError),
+    #[error(transparent)]
+    Instructions(#[from] InstructionsError),
+    #[error(transparent)]
+    Costs(#[from] CostsError),
+    #[error(transparent)]
+    Page(#[from] Failure),
+}
 
 /// How the figures are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +82,7 @@ pub(crate) enum Output {
 }
 
 /// Runs the comparison; an error means that no figure of this run may be believed.
-pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, String> {
+pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, CompareError> {
     process::check(settings.measure(), settings.load)?;
     settings.check()?;
     let (proxies, missing) = installed(settings)?;
@@ -60,7 +90,7 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, Strin
         true => Files::Kept,
         false => Files::Removed,
     })?;
-    interruption::clear_up_on_signals(&workspace)?;
+    interruption::clear_up_on_signals(&workspace).map_err(CompareError::Signals)?;
     let run = Run { settings, output, proxies: &proxies, workspace: &workspace };
     let mut document = Document::new(settings, &proxies, &missing);
     let mut costs = settings.costs()?;
@@ -77,13 +107,13 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, Strin
         report::document(&document);
     }
     if let Some(file) = &settings.html {
-        crate::page::write(&document, file).map_err(|error| error.to_string())?;
+        crate::page::write(&document, file)?;
     }
     costs.map_or(Ok(ExitCode::SUCCESS), |costs| settle(settings, costs))
 }
 
 /// Writes our costs, or holds them to what was written.
-fn settle(settings: &Settings, costs: Costs) -> Result<ExitCode, String> {
+fn settle(settings: &Settings, costs: Costs) -> Result<ExitCode, CompareError> {
     if let Some(file) = &settings.commit {
         costs.commit(file)?;
         report::note(&format!("written: {}", file.display()));
@@ -125,7 +155,7 @@ impl Run<'_> {
         scenario: &Scenario,
         document: &mut Document,
         costs: Option<&mut Costs>,
-    ) -> Result<(), String> {
+    ) -> Result<(), CompareError> {
         let job = &scenario.job;
         report::note(&format!("--- {}", scenario.name));
         let measure = self.settings.measure();
@@ -163,7 +193,7 @@ impl Run<'_> {
         &self,
         scenario: &Scenario,
         origin_port: u16,
-    ) -> Result<(Vec<Prepared<'_>>, Vec<LeftOut>), String> {
+    ) -> Result<(Vec<Prepared<'_>>, Vec<LeftOut>), CompareError> {
         let (mut set, mut missing) = (Vec::new(), Vec::new());
         for proxy in self.proxies {
             match proxy.kind.cannot(&scenario.job) {
@@ -190,7 +220,7 @@ impl Run<'_> {
 }
 
 /// The proxies asked for that are on this machine, and the others with what to type.
-fn installed(settings: &Settings) -> Result<(Vec<Proxy>, Vec<LeftOut>), String> {
+fn installed(settings: &Settings) -> Result<(Vec<Proxy>, Vec<LeftOut>), CompareError> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for kind in settings.only() {
         let program = match kind {
@@ -206,7 +236,7 @@ fn installed(settings: &Settings) -> Result<(Vec<Proxy>, Vec<LeftOut>), String> 
         }
     }
     match found.is_empty() {
-        true => Err("nothing to compare: none of the proxies is installed".to_owned()),
+        true => Err(CompareError::NothingInstalled),
         false => Ok((found, missing)),
     }
 }

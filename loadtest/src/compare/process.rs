@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,8 +15,38 @@ use super::settings::Measure;
 pub(super) const PROXY_CORE: u32 = 0;
 pub(super) const LOAD_CORE: u32 = 1;
 
+/// Why a program does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    #[error("not installed: apt-get install {}", .0.join(" "))]
+    NotInstalled(Vec<&'static str>),
+    #[error("two cores are needed: one for the proxy, one for origin and load")]
+    OneCore,
+    #[error("no free port: {0}")]
+    NoPort(io::Error),
+    #[error("{name}: {source}")]
+    System { name: String, source: io::Error },
+    #[error("{name} does not start: {source}")]
+    Start { name: String, source: io::Error },
+    #[error("{name} {fate}; it said:\n{said}")]
+    Fate { name: String, fate: Fate, said: String },
+    #[error("process {0} is gone")]
+    Gone(u32),
+}
+
+/// What became of a program that was started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fate {
+    #[error("ended at its start with {0}")]
+    Ended(ExitStatus),
+    #[error("does not listen on {0}")]
+    Silent(SocketAddr),
+    #[error("did not end within {0} s of SIGTERM")]
+    Lasting(u64),
+}
+
 /// The machine has what a comparison needs; else everything that is missing is said at once.
-pub(super) fn check(measure: Measure, generator: Generator) -> Result<(), String> {
+pub(super) fn check(measure: Measure, generator: Generator) -> Result<(), ProcessError> {
     // The origin is an nginx too, so without nginx there is nothing to compare with.
     let mut needed =
         vec![("nginx", "nginx-light"), ("taskset", "util-linux"), ("setpriv", "util-linux")];
@@ -31,11 +62,11 @@ pub(super) fn check(measure: Measure, generator: Generator) -> Result<(), String
         .map(|(_, package)| package)
         .collect();
     if !missing.is_empty() {
-        return Err(format!("not installed: apt-get install {}", missing.join(" ")));
+        return Err(ProcessError::NotInstalled(missing));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match cores {
-        0 | 1 => Err("two cores are needed: one for the proxy, one for origin and load".to_owned()),
+        0 | 1 => Err(ProcessError::OneCore),
         _ => Ok(()),
     }
 }
@@ -50,11 +81,11 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// A port of the loopback that was free a moment ago.
-pub(super) fn free_port() -> Result<u16, String> {
+pub(super) fn free_port() -> Result<u16, ProcessError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| format!("no free port: {error}"))
+        .map_err(ProcessError::NoPort)
 }
 
 /// A command pinned to `core` that the kernel ends when we die, also by Ctrl-C or SIGKILL.
@@ -78,14 +109,15 @@ impl Started {
         name: &str,
         command: &mut Command,
         messages: PathBuf,
-    ) -> Result<Self, String> {
-        let file = File::create(&messages).map_err(|error| format!("{name}: {error}"))?;
-        let copy = file.try_clone().map_err(|error| format!("{name}: {error}"))?;
+    ) -> Result<Self, ProcessError> {
+        let failed = |source| ProcessError::System { name: name.to_owned(), source };
+        let file = File::create(&messages).map_err(failed)?;
+        let copy = file.try_clone().map_err(failed)?;
         let child = command
             .stdout(file)
             .stderr(copy)
             .spawn()
-            .map_err(|error| format!("{name} does not start: {error}"))?;
+            .map_err(|source| ProcessError::Start { name: name.to_owned(), source })?;
         Ok(Self { child, name: name.to_owned(), messages })
     }
 
@@ -94,16 +126,16 @@ impl Started {
     }
 
     /// Waits until the port takes connections. No request is sent: callgrind would count it.
-    pub(super) fn wait_for_port(&mut self, port: u16, most: Duration) -> Result<(), String> {
+    pub(super) fn wait_for_port(&mut self, port: u16, most: Duration) -> Result<(), ProcessError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let step = Duration::from_millis(20);
         let mut waited = Duration::ZERO;
         while TcpStream::connect_timeout(&address, step).is_err() {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(self.said(&format!("ended at its start with {status}")));
+                return Err(self.said(Fate::Ended(status)));
             }
             if waited >= most {
-                return Err(self.said(&format!("does not listen on {address}")));
+                return Err(self.said(Fate::Silent(address)));
             }
             pause(step);
             waited += step;
@@ -112,7 +144,7 @@ impl Started {
     }
 
     /// Asks the program to end and waits for it; afterwards it is killed.
-    pub(super) fn end(&mut self, most: Duration) -> Result<ExitStatus, String> {
+    pub(super) fn end(&mut self, most: Duration) -> Result<ExitStatus, ProcessError> {
         signal(self.pid(), "TERM")?;
         let step = Duration::from_millis(20);
         let mut waited = Duration::ZERO;
@@ -120,18 +152,20 @@ impl Started {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) => pause(step),
-                Err(error) => return Err(format!("{}: {error}", self.name)),
+                Err(source) => {
+                    return Err(ProcessError::System { name: self.name.clone(), source });
+                }
             }
             waited += step;
         }
-        Err(self.said(&format!("did not end within {} s of SIGTERM", most.as_secs())))
+        Err(self.said(Fate::Lasting(most.as_secs())))
     }
 
-    fn said(&self, what: &str) -> String {
+    fn said(&self, fate: Fate) -> ProcessError {
         let text = fs::read_to_string(&self.messages).unwrap_or_default();
         let last: Vec<&str> = text.lines().rev().take(12).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("{} {what}; it said:\n{}", self.name, last.join("\n"))
+        ProcessError::Fate { name: self.name.clone(), fate, said: last.join("\n") }
     }
 }
 
@@ -149,15 +183,15 @@ impl Drop for Started {
 }
 
 /// The shell's own kill: std cannot send signals, and /bin/kill is not on every machine.
-fn signal(pid: u32, name: &str) -> Result<(), String> {
+fn signal(pid: u32, name: &str) -> Result<(), ProcessError> {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -{name} {pid}")])
         .stderr(Stdio::null())
         .status()
-        .map_err(|error| format!("sh: {error}"))?;
+        .map_err(|source| ProcessError::System { name: "sh".to_owned(), source })?;
     match status.success() {
         true => Ok(()),
-        false => Err(format!("process {pid} is gone")),
+        false => Err(ProcessError::Gone(pid)),
     }
 }
 
@@ -195,7 +229,10 @@ mod tests {
         let mut started =
             Started::start("proxy", &mut command, scratch("fails")).expect("sh is everywhere");
         let port = free_port().expect("a port");
-        let said = started.wait_for_port(port, Duration::from_secs(5)).expect_err("it has ended");
+        let said = started
+            .wait_for_port(port, Duration::from_secs(5))
+            .expect_err("it has ended")
+            .to_string();
         assert!(said.contains("no such directive") && said.contains("exit status: 3"), "{said}");
         fs::remove_file(scratch("fails")).expect("made above");
     }

@@ -1,12 +1,26 @@
 //! CPU time and memory of a process and its children, read from /proc.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::failure::FileError;
+
+/// Why a process cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcfsError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{path}: no VmRSS", path = path.display())]
+    NoMemory { path: PathBuf },
+    #[error("process {0} is gone")]
+    Gone(u32),
+}
 
 /// CPU time (user and system, in nanoseconds) of `pid` and everything below it, thread by thread from the scheduler: a
 /// clock tick would be a hundredth of a round. What a thread or child used that has ended since is lost.
-pub(super) fn cpu_ns(pid: u32) -> Result<u64, String> {
+pub(super) fn cpu_ns(pid: u32) -> Result<u64, ProcfsError> {
     let times = family(pid)?.into_iter().filter_map(cpu_ns_of);
-    times.reduce(|all, one| all + one).ok_or_else(|| format!("process {pid} is gone"))
+    times.reduce(|all, one| all + one).ok_or(ProcfsError::Gone(pid))
 }
 
 fn cpu_ns_of(pid: u32) -> Option<u64> {
@@ -20,16 +34,16 @@ fn cpu_ns_of(pid: u32) -> Option<u64> {
 
 /// Resident memory of `pid` and everything below it, in KiB; pages they share count in each. A child that has just
 /// ended holds none.
-pub(super) fn resident_kib(pid: u32) -> Result<u64, String> {
+pub(super) fn resident_kib(pid: u32) -> Result<u64, ProcfsError> {
     let below = family(pid)?.into_iter().filter(|&member| member != pid);
     let of_children: u64 = below.filter_map(|child| resident_of(child).ok()).sum();
     Ok(resident_of(pid)? + of_children)
 }
 
-fn resident_of(pid: u32) -> Result<u64, String> {
-    let path = format!("/proc/{pid}/status");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    parse_resident(&text).ok_or_else(|| format!("{path}: no VmRSS"))
+fn resident_of(pid: u32) -> Result<u64, ProcfsError> {
+    let path = PathBuf::from(format!("/proc/{pid}/status"));
+    let text = fs::read_to_string(&path).map_err(FileError::at(&path))?;
+    parse_resident(&text).ok_or(ProcfsError::NoMemory { path })
 }
 
 fn parent(pid: u32) -> Option<u32> {
@@ -37,9 +51,9 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// `pid` and all that descend from it.
-fn family(pid: u32) -> Result<Vec<u32>, String> {
+fn family(pid: u32) -> Result<Vec<u32>, ProcfsError> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-        .map_err(|error| format!("/proc: {error}"))?
+        .map_err(FileError::at(Path::new("/proc")))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|member| Some((member, parent(member)?)))
         .collect();

@@ -10,10 +10,37 @@ use serde_json::Value;
 use super::certificates::Certificates;
 use super::configs::Prepared;
 use super::document::LeftOut;
-use super::load::{self, Amount, Generator};
-use super::process::{PROXY_CORE, Started, pause, pinned};
-use super::procfs;
+use super::load::{self, Amount, Generator, LoadError};
+use super::process::{PROXY_CORE, ProcessError, Started, pause, pinned};
+use super::procfs::{self, ProcfsError};
 use super::proxies::Kind;
+use crate::failure::FileError;
+
+/// Why a round has no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoundError {
+    #[error("{name}: {source}")]
+    Of { name: &'static str, source: Box<Self> },
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Procfs(#[from] ProcfsError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("it is not running")]
+    NotRunning,
+    #[error("not one request was answered")]
+    NothingAnswered,
+}
+
+impl RoundError {
+    /// Whose round it was.
+    pub(super) fn of(self, kind: Kind) -> Self {
+        Self::Of { name: kind.name(), source: Box::new(self) }
+    }
+}
 
 /// One proxy's figures in one round.
 pub(super) struct Figures {
@@ -63,7 +90,7 @@ const LOG_FLUSH: Duration = Duration::from_millis(1_500);
 pub(super) fn measure(
     plan: &Plan<'_>,
     set: &[Prepared<'_>],
-) -> Result<(Vec<Measured>, Vec<LeftOut>), String> {
+) -> Result<(Vec<Measured>, Vec<LeftOut>), RoundError> {
     let mut runners = Vec::new();
     let mut failed = Vec::new();
     for prepared in set {
@@ -71,9 +98,9 @@ pub(super) fn measure(
             Ok(runner) => runners.push(runner),
             // Ours and the base have to work; a peer that does not is the reader's to judge.
             Err(error) if matches!(prepared.kind(), Kind::Nginx | Kind::Gateway) => {
-                return Err(format!("{}: {error}", prepared.kind().name()));
+                return Err(error.of(prepared.kind()));
             }
-            Err(error) => failed.push((prepared.kind(), error)),
+            Err(error) => failed.push((prepared.kind(), error.to_string())),
         }
     }
     for round in 1..=plan.rounds {
@@ -89,25 +116,25 @@ pub(super) fn measure(
 /// Everybody once. Another one begins each round: nobody always runs on the warmest or the most disturbed core.
 /// And a new process for each round: where the system lays one out in memory makes it some percent dearer or cheaper for
 /// all of its life, which rounds of the same process would all repeat.
-fn one_round(plan: &Plan<'_>, runners: &mut [Runner<'_>], round: u32) -> Result<(), String> {
+fn one_round(plan: &Plan<'_>, runners: &mut [Runner<'_>], round: u32) -> Result<(), RoundError> {
     if !runners.is_empty() {
         runners.rotate_left(1);
     }
     for runner in &mut *runners {
-        let name = runner.prepared.kind().name();
+        let kind = runner.prepared.kind();
         let renewed = if round > 1 { runner.renew(plan) } else { Ok(()) };
-        renewed.and_then(|()| runner.measure(plan)).map_err(|error| format!("{name}: {error}"))?;
+        renewed.and_then(|()| runner.measure(plan)).map_err(|error| error.of(kind))?;
     }
     count_logs(runners)
 }
 
 /// Starts a proxy on its core.
-pub(super) fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, String> {
+pub(super) fn start<'a>(prepared: &'a Prepared<'a>) -> Result<Runner<'a>, RoundError> {
     let process = Some(start_process(prepared)?);
     Ok(Runner { prepared, process, rounds: Vec::new(), requests: 0, lines: 0 })
 }
 
-fn start_process(prepared: &Prepared<'_>) -> Result<Started, String> {
+fn start_process(prepared: &Prepared<'_>) -> Result<Started, ProcessError> {
     let mut command = pinned(PROXY_CORE, &prepared.proxy.program);
     prepared.add_arguments(&mut command, &prepared.config);
     let name = prepared.kind().name();
@@ -117,21 +144,24 @@ fn start_process(prepared: &Prepared<'_>) -> Result<Started, String> {
 }
 
 /// Fills pools and caches, so that the first round is like the others.
-pub(super) fn warm_up<'a>(plan: &Plan<'_>, mut runner: Runner<'a>) -> Result<Runner<'a>, String> {
+pub(super) fn warm_up<'a>(
+    plan: &Plan<'_>,
+    mut runner: Runner<'a>,
+) -> Result<Runner<'a>, RoundError> {
     runner.warm_up(plan)?;
     Ok(runner)
 }
 
 impl Runner<'_> {
     /// Another process of the same proxy, as warm as the one before.
-    fn renew(&mut self, plan: &Plan<'_>) -> Result<(), String> {
+    fn renew(&mut self, plan: &Plan<'_>) -> Result<(), RoundError> {
         // The old one has to give up the port first.
         drop(self.process.take());
         self.process = Some(start_process(self.prepared)?);
         self.warm_up(plan)
     }
 
-    fn warm_up(&mut self, plan: &Plan<'_>) -> Result<(), String> {
+    fn warm_up(&mut self, plan: &Plan<'_>) -> Result<(), RoundError> {
         let amount = Amount { seconds: 1, ..plan.amount };
         let warm = load::run(plan.generator, self.prepared, plan.certificates, amount)?;
         self.requests += warm.requests;
@@ -139,13 +169,13 @@ impl Runner<'_> {
     }
 
     /// One round of this proxy.
-    pub(super) fn measure(&mut self, plan: &Plan<'_>) -> Result<(), String> {
-        let pid = self.process.as_ref().ok_or("it is not running")?.pid();
+    pub(super) fn measure(&mut self, plan: &Plan<'_>) -> Result<(), RoundError> {
+        let pid = self.process.as_ref().ok_or(RoundError::NotRunning)?.pid();
         let before = procfs::cpu_ns(pid)?;
         let counted = load::run(plan.generator, self.prepared, plan.certificates, plan.amount)?;
         let used = procfs::cpu_ns(pid)?.saturating_sub(before);
         if counted.requests == 0 {
-            return Err("not one request was answered".to_owned());
+            return Err(RoundError::NothingAnswered);
         }
         self.requests += counted.requests;
         self.rounds.push(Figures {
@@ -163,14 +193,13 @@ impl Runner<'_> {
 }
 
 /// Counts what the logs got and empties them: a round writes tens of megabytes.
-fn count_logs(runners: &mut [Runner<'_>]) -> Result<(), String> {
+fn count_logs(runners: &mut [Runner<'_>]) -> Result<(), RoundError> {
     if runners.iter().any(|runner| runner.prepared.log.is_some()) {
         pause(LOG_FLUSH);
     }
     for runner in runners {
         if let Some(log) = &runner.prepared.log {
-            runner.lines +=
-                count_lines(log).map_err(|error| format!("{}: {error}", log.display()))?;
+            runner.lines += count_lines(log).map_err(FileError::at(log))?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 
 use serde_json::json;
 
@@ -9,6 +10,20 @@ use super::configs::Prepared;
 use super::load::{Amount, Counted, headers};
 use super::process::{LOAD_CORE, find_program, pinned};
 use super::scenarios::{Job, Task};
+use crate::failure::FileError;
+
+/// Why wrk has no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WrkError {
+    #[error("wrk is not installed")]
+    NotInstalled,
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("wrk: {0}")]
+    Start(io::Error),
+    #[error("wrk's words are not understood:\n{0}")]
+    NotUnderstood(String),
+}
 
 /// wrk adds Host itself: it is the sixth.
 fn script(job: &Job) -> String {
@@ -24,11 +39,11 @@ fn script(job: &Job) -> String {
 }
 
 /// One run of wrk.
-pub(super) fn run(prepared: &Prepared<'_>, amount: Amount) -> Result<Counted, String> {
+pub(super) fn run(prepared: &Prepared<'_>, amount: Amount) -> Result<Counted, WrkError> {
     let job = &prepared.job;
     let file = prepared.folder.join("wrk.lua");
-    fs::write(&file, script(job)).map_err(|error| format!("{}: {error}", file.display()))?;
-    let program = find_program("wrk").ok_or("wrk is not installed")?;
+    fs::write(&file, script(job)).map_err(FileError::at(&file))?;
+    let program = find_program("wrk").ok_or(WrkError::NotInstalled)?;
     let scheme = if job.wire.is_tls() { "https" } else { "http" };
     let output = pinned(LOAD_CORE, &program)
         .args(["--threads", "1", "--latency", "--timeout", "10s"])
@@ -38,11 +53,11 @@ pub(super) fn run(prepared: &Prepared<'_>, amount: Amount) -> Result<Counted, St
         .arg(&file)
         .arg(format!("{scheme}://127.0.0.1:{}{}", prepared.port, job.path()))
         .output()
-        .map_err(|error| format!("wrk: {error}"))?;
+        .map_err(WrkError::Start)?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse(&text).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
-        format!("wrk's words are not understood:\n{text}{said}")
+        WrkError::NotUnderstood(format!("{text}{said}"))
     })
 }
 

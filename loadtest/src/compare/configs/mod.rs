@@ -9,14 +9,33 @@ mod origin;
 mod varnish;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::certificates::Certificates;
-use super::process::{LOAD_CORE, Started, find_program, free_port, pinned};
+use super::certificates::{Certificates, CertificatesError};
+use super::process::{LOAD_CORE, ProcessError, Started, find_program, free_port, pinned};
 use super::proxies::{Kind, Proxy};
 use super::scenarios::{Edge, Job, OriginKind, Task};
+use crate::failure::FileError;
+
+/// Why a proxy or an origin cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkspaceError {
+    #[error("no temporary folder: {0}")]
+    NoFolder(io::Error),
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("loadtest: {0}")]
+    Own(io::Error),
+    #[error("nginx is not installed")]
+    NoNginx,
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
 
 /// What becomes of the generated files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +96,11 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn create(files: Files) -> Result<Self, String> {
+    pub(super) fn create(files: Files) -> Result<Self, WorkspaceError> {
         let folder = tempfile::Builder::new()
             .prefix("gateway-compare-")
             .tempdir()
-            .map_err(|error| format!("no temporary folder: {error}"))?
+            .map_err(WorkspaceError::NoFolder)?
             .keep();
         let certificates = Certificates::within(&folder);
         let workspace = Self { folder, certificates, files };
@@ -90,13 +109,13 @@ impl Workspace {
     }
 
     /// The origin that a job needs, on the load's core.
-    pub(super) fn start_origin(&self, job: &Job) -> Result<Origin, String> {
+    pub(super) fn start_origin(&self, job: &Job) -> Result<Origin, WorkspaceError> {
         let folder = self.subfolder("origin")?;
         let port = free_port()?;
         let mut command = match job.origin() {
             OriginKind::Fixed => fixed_origin(job, &folder, port)?,
             OriginKind::Scripted => {
-                let own = std::env::current_exe().map_err(|error| format!("loadtest: {error}"))?;
+                let own = std::env::current_exe().map_err(WorkspaceError::Own)?;
                 let mut command = pinned(LOAD_CORE, &own);
                 command.args(["origin", "--listen", &format!("127.0.0.1:{port}")]);
                 command
@@ -114,7 +133,7 @@ impl Workspace {
         name: &str,
         job: &Job,
         origin_port: u16,
-    ) -> Result<Prepared<'a>, String> {
+    ) -> Result<Prepared<'a>, WorkspaceError> {
         let folder = self.subfolder(&format!("{}-{name}", proxy.kind.name()))?;
         let places = Places {
             folder: &folder,
@@ -134,9 +153,9 @@ impl Workspace {
         Ok(Prepared { proxy, job, port, folder, config, single_process_config, log })
     }
 
-    fn subfolder(&self, name: &str) -> Result<PathBuf, String> {
+    fn subfolder(&self, name: &str) -> Result<PathBuf, FileError> {
         let folder = self.folder.join(name);
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        fs::create_dir_all(&folder).map_err(FileError::at(&folder))?;
         Ok(folder)
     }
 }
@@ -156,21 +175,25 @@ impl Drop for Workspace {
     }
 }
 
-fn fixed_origin(job: &Job, folder: &Path, port: u16) -> Result<Command, String> {
+fn fixed_origin(job: &Job, folder: &Path, port: u16) -> Result<Command, WorkspaceError> {
     let config = write(folder, "nginx.conf", &origin::config(folder, port))?;
     if let Task::Down(bytes) = job.task {
         let files = folder.join("bytes");
-        fs::create_dir_all(&files).map_err(|error| format!("{}: {error}", files.display()))?;
+        fs::create_dir_all(&files).map_err(FileError::at(&files))?;
         write(&files, &bytes.to_string(), &"x".repeat(bytes))?;
     }
-    let program = find_program("nginx").ok_or("nginx is not installed")?;
+    let program = find_program("nginx").ok_or(WorkspaceError::NoNginx)?;
     let mut command = pinned(LOAD_CORE, &program);
     command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(&config);
     Ok(command)
 }
 
 /// The config, and the one for callgrind.
-fn write_config(kind: Kind, job: &Job, places: &Places<'_>) -> Result<(PathBuf, PathBuf), String> {
+fn write_config(
+    kind: Kind,
+    job: &Job,
+    places: &Places<'_>,
+) -> Result<(PathBuf, PathBuf), FileError> {
     let folder = places.folder;
     let path = match kind {
         Kind::Nginx => {
@@ -191,9 +214,9 @@ fn write_config(kind: Kind, job: &Job, places: &Places<'_>) -> Result<(PathBuf, 
     Ok((path.clone(), path))
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, FileError> {
     let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    fs::write(&path, text).map_err(FileError::at(&path))?;
     Ok(path)
 }
 
