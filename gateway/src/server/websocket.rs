@@ -1,52 +1,63 @@
 //! Follows the frames of a WebSocket (RFC 6455, section 5.2), only to know where one ends.
 
+/// The longest header: two bytes, a length of eight, the masking key.
+const HEADER_MAX: usize = 14;
+
 /// Where the stream is: in a frame's header, in its payload, or between two frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    header: Vec<u8>,
+    /// The part of a header that has come, and how long it is; headers seldom come in parts.
+    header: [u8; HEADER_MAX],
+    header_length: usize,
     payload_left: u64,
 }
 
 impl Frames {
     /// Bytes of the stream, in order.
     pub(super) fn see(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.payload_left > 0 {
-                let count =
-                    usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
-                self.payload_left -= count as u64;
-                bytes = &bytes[count..];
+        loop {
+            let skipped = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
+            self.payload_left -= skipped as u64;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            if self.header_length == 0
+                && let Some((header, payload)) = parse(bytes)
+            {
+                bytes = &bytes[header..];
+                self.payload_left = payload;
                 continue;
             }
-            self.header.push(bytes[0]);
+            self.header[self.header_length] = bytes[0];
+            self.header_length += 1;
             bytes = &bytes[1..];
-            if let Some(length) = self.complete_header() {
-                self.payload_left = length;
-                self.header.clear();
+            if let Some((_, payload)) = parse(&self.header[..self.header_length]) {
+                self.payload_left = payload;
+                self.header_length = 0;
             }
         }
     }
 
     /// Whether a frame has just ended, so that another one may begin.
     pub(super) fn at_boundary(&self) -> bool {
-        self.header.is_empty() && self.payload_left == 0
+        self.header_length == 0 && self.payload_left == 0
     }
+}
 
-    /// The payload's length, once all of the header is there: two bytes, the longer length, the masking key.
-    fn complete_header(&self) -> Option<u64> {
-        let second = *self.header.get(1)?;
-        let key = if second & 0x80 == 0 { 0 } else { 4 };
-        let (length_bytes, short) = match second & 0x7f {
-            126 => (2, 0),
-            127 => (8, 0),
-            short => (0, u64::from(short)),
-        };
-        if self.header.len() < 2 + length_bytes + key {
-            return None;
-        }
-        let long = self.header[2..2 + length_bytes].iter();
-        Some(long.fold(short, |length, &byte| length << 8 | u64::from(byte)))
-    }
+/// The lengths of header and payload, once all of the header is there: two bytes, the longer length, the masking key.
+fn parse(bytes: &[u8]) -> Option<(usize, u64)> {
+    let second = *bytes.get(1)?;
+    let key = if second & 0x80 == 0 { 0 } else { 4 };
+    let (length_bytes, short) = match second & 0x7f {
+        126 => (2, 0),
+        127 => (8, 0),
+        short => (0, u64::from(short)),
+    };
+    let header = 2 + length_bytes + key;
+    let long = bytes.get(2..2 + length_bytes)?.iter();
+    let payload = long.fold(short, |length, &byte| length << 8 | u64::from(byte));
+    (bytes.len() >= header).then_some((header, payload))
 }
 
 #[cfg(test)]
