@@ -90,11 +90,12 @@ fn every_toml_block_is_a_config_or_a_part_of_one() {
 }
 
 /// Every table: how it is written, and the name of its schema; none: the keys at the top.
-const TABLES: [(&str, Option<&str>); 21] = [
+const TABLES: [(&str, Option<&str>); 32] = [
     ("At the top, before the first table", None),
     ("`[server]`", Some("Server")),
     ("`[server.drain]`", Some("Drain")),
     ("`[limits]`", Some("Limits")),
+    ("`[overload]`", Some("Overload")),
     ("`[admin]`", Some("Admin")),
     ("`[access-log]`", Some("AccessLog")),
     ("`[[listeners]]`", Some("Listener")),
@@ -105,6 +106,16 @@ const TABLES: [(&str, Option<&str>); 21] = [
     ("`tls` of an upstream", Some("UpstreamTls")),
     ("`timeout` of an upstream", Some("UpstreamTimeouts")),
     ("`pool` of an upstream", Some("Pool")),
+    ("`consistent-hash` of `balance`", Some("ConsistentHash")),
+    ("`sticky` of an upstream", Some("Sticky")),
+    ("`subset` of an upstream", Some("Subset")),
+    ("`health-check` of an upstream", Some("HealthCheck")),
+    ("`ejection` of an upstream", Some("Ejection")),
+    ("`retry` of an upstream", Some("Retry")),
+    ("`hedge` of an upstream", Some("Hedge")),
+    ("`circuit-breaker` of an upstream or a route", Some("CircuitBreaker")),
+    ("`limit` of an upstream or a route", Some("Limit")),
+    ("`fallback` of an upstream or a route", Some("Fallback")),
     ("`[defaults]`", Some("Defaults")),
     ("`[[routes]]`", Some("Route")),
     ("`redirect` of a route", Some("Redirect")),
@@ -150,6 +161,13 @@ fn list_choices(text: &mut String, value: &Value, schema: &Value) {
         {
             writeln!(text, "  - `\"{word}\"`: {}", said.replace('\n', " ")).unwrap();
         }
+        // Beside words a table stands here; where there are only tables they have a section of their own.
+        let tables = choice["properties"].as_object().filter(|_| kind(target, schema) == "word");
+        for (key, table) in tables.into_iter().flatten() {
+            let said = choice["description"].as_str().unwrap_or_default().replace('\n', " ");
+            let braces = if table["$ref"].is_string() { "{ … }" } else { "…" };
+            writeln!(text, "  - `{{ {key} = {braces} }}`: {said}").unwrap();
+        }
     }
 }
 
@@ -179,8 +197,13 @@ fn kind(value: &Value, schema: &Value) -> String {
             name => kind(&schema["$defs"][name], schema),
         };
     }
-    if let Some(first) = value["anyOf"].get(0) {
-        return kind(first, schema);
+    if value["enum"].is_array() {
+        return "word".to_owned();
+    }
+    if let Some(choices) = value["anyOf"].as_array() {
+        let or_none = choices.iter().any(|choice| choice["const"] == "none");
+        let first = kind(&choices[0], schema);
+        return if or_none { format!("{first} or \"none\"") } else { first };
     }
     if let Some(choices) = value["oneOf"].as_array() {
         let is_word =
@@ -190,7 +213,7 @@ fn kind(value: &Value, schema: &Value) -> String {
     let first = value["type"].as_array().map_or(&value["type"], |kinds| &kinds[0]);
     match first.as_str() {
         Some("string") => "text".to_owned(),
-        Some("integer") => "number".to_owned(),
+        Some("integer" | "number") => "number".to_owned(),
         Some("boolean") => "true or false".to_owned(),
         Some("array") => format!("list of {}", kind(&value["items"], schema)),
         Some(_) | None => "table".to_owned(),

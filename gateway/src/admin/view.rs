@@ -365,7 +365,10 @@ fn upstream(sources: &Sources, upstream: &Upstream, servers: Vec<ServerView>) ->
         place: sources.at(upstream.place).to_string(),
         balance: match upstream.balance {
             Balance::RoundRobin => "round-robin",
+            Balance::LeastRequests => "least-requests",
             Balance::TwoChoices => "two-choices",
+            Balance::LeastTime => "least-time",
+            Balance::ConsistentHash { .. } => "consistent-hash",
         },
         protocol: match upstream.protocol {
             Protocol::Http1 => "http1",

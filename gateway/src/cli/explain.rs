@@ -283,7 +283,10 @@ fn upstream(config: &Config, question: &Question, decision: &Decision) -> Option
         servers: upstream.servers.iter().map(server).collect(),
         balance: match upstream.balance {
             Balance::RoundRobin => "round robin",
+            Balance::LeastRequests => "the least busy",
             Balance::TwoChoices => "the less busy of two",
+            Balance::LeastTime => "the one likely to answer first",
+            Balance::ConsistentHash { .. } => "by hash of the request",
         },
         protocol: match (upstream.protocol, &upstream.tls) {
             (Protocol::Http1, None) => "HTTP/1.1",

@@ -15,7 +15,10 @@ use super::{Config, UpstreamId};
 
 mod address;
 mod certificate;
+mod guards;
+mod health;
 mod process;
+mod resilience;
 mod route;
 mod test;
 mod upstream;
@@ -31,8 +34,9 @@ pub(super) fn check(files: Files) -> Result<Config, Problems> {
     let admin = main.admin.and_then(|admin| checking.admin(admin));
     let access_log = main.access_log.and_then(|log| checking.access_log(log));
     let trusted_proxies = checking.networks(&main.trusted_proxies);
-    let server = Checking::server(main.server);
+    let server = checking.server(main.server);
     let limits = checking.limits(&main.limits);
+    let overload = resilience::overload(&main.overload);
 
     let names = Names {
         upstreams: upstreams
@@ -44,7 +48,7 @@ pub(super) fn check(files: Files) -> Result<Config, Problems> {
     };
     let upstreams = upstreams
         .into_iter()
-        .filter_map(|(name, upstream)| checking.upstream(name, upstream))
+        .filter_map(|(name, upstream)| checking.upstream(name, upstream, &names))
         .collect();
     let routes = checking.routes(routes, main.defaults, &names, limits.body_bytes);
     let route_names = routes_whole.then(|| routes.iter().map(|route| route.name.clone()).collect());
@@ -58,6 +62,7 @@ pub(super) fn check(files: Files) -> Result<Config, Problems> {
         sources,
         server,
         limits,
+        overload,
         listeners,
         trusted_proxies,
         admin,

@@ -7,12 +7,16 @@ use serde::Deserialize;
 
 use super::at::At;
 
+mod numbers;
 mod process;
+mod resilience;
 mod route;
 mod upstream;
 mod values;
 
+pub(super) use numbers::PointOrTime;
 pub(super) use process::*;
+pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use upstream::*;
 pub(super) use values::OneOrMany;
@@ -59,6 +63,8 @@ pub(super) struct File {
     pub(super) server: Server,
     /// What every client is held to.
     pub(super) limits: Limits,
+    /// When the process itself is near its end.
+    pub(super) overload: Overload,
     /// The endpoint for people and monitoring. Default: none.
     pub(super) admin: Option<Admin>,
     /// One JSON line a request. Default: none.

@@ -18,6 +18,7 @@ mod file;
 mod load;
 mod pattern;
 mod read;
+mod resilience;
 mod route;
 pub mod schema;
 pub mod source;
@@ -25,6 +26,7 @@ mod upstream;
 
 pub use error::{Problem, Problems};
 pub use load::{from_text, load};
+pub use resilience::*;
 pub use route::*;
 pub use source::{Place, Sources};
 pub use upstream::*;
@@ -38,6 +40,8 @@ pub struct Config {
     pub server: Server,
     /// What every client is held to.
     pub limits: Limits,
+    /// When the process sheds load.
+    pub overload: Overload,
     /// Where requests arrive.
     pub listeners: Vec<Listener>,
     /// Peers whose word on the client's address is believed (`X-Forwarded-For`, `Forwarded`).
@@ -46,12 +50,20 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The access log, if any.
     pub access_log: Option<AccessLog>,
-    /// Groups of servers; a route's [`UpstreamId`] is an index into it.
+    /// Groups of servers, by name; a route's [`UpstreamId`] is an index into it.
     pub upstreams: Vec<Upstream>,
     /// All routes, in no meaningful order. Two that cannot be told apart were refused.
     pub routes: Vec<Route>,
     /// The tests inside the config.
     pub tests: Vec<Test>,
+}
+
+impl Config {
+    /// The upstream of this name.
+    pub fn upstream_id(&self, name: &str) -> Option<UpstreamId> {
+        let index = self.upstreams.binary_search_by(|upstream| upstream.name.as_str().cmp(name));
+        index.ok().map(UpstreamId)
+    }
 }
 
 /// `[server]`.
@@ -65,6 +77,8 @@ pub struct Server {
     pub handover: Option<PathBuf>,
     /// Reload when a config file changes.
     pub watch: bool,
+    /// Where this gateway is; servers of the same zone are preferred.
+    pub zone: Option<String>,
 }
 
 /// `[server.drain]`: what happens between SIGTERM and the end.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use plugins::registry::PluginSettings;
 
+use super::resilience::{Criticality, Guards};
 use super::source::Place;
 use super::upstream::UpstreamId;
 
@@ -25,6 +26,8 @@ pub struct Route {
     pub proxy_status: bool,
     /// Which forwarding headers the upstream sees.
     pub forwarded: Forwarded,
+    /// How much it matters under pressure.
+    pub criticality: Criticality,
     /// What it does.
     pub action: Action,
     /// Where it stands in the config.
@@ -43,6 +46,9 @@ pub struct Route {
     pub priority: i32,
     /// Global plugins first, then the route's own.
     pub plugins: Vec<PluginUse>,
+    /// What stands before it, besides its upstream's own. Its fallback goes before the upstream's. Empty unless it goes
+    /// to an upstream.
+    pub guards: Guards,
 }
 
 /// `when` of a route: source text that routing compiles.

@@ -1,5 +1,6 @@
 //! Upstreams, checked: groups of servers and how to speak to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::resilience::{Balance, Guards, Resilience};
 use super::source::Place;
 
 /// An index into [`Config::upstreams`](super::Config::upstreams).
@@ -14,7 +16,7 @@ use super::source::Place;
 pub struct UpstreamId(pub usize);
 
 /// One of `[upstreams.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Where it stands in the config.
     pub place: Place,
@@ -34,6 +36,10 @@ pub struct Upstream {
     pub timeout: UpstreamTimeouts,
     /// Its keep-alive pool.
     pub pool: Pool,
+    /// Its servers' health, and failed tries.
+    pub resilience: Resilience,
+    /// What stands before it.
+    pub guards: Guards,
 }
 
 /// One server of an upstream.
@@ -43,6 +49,12 @@ pub struct UpstreamServer {
     pub address: ServerAddress,
     /// Its share, 1 to 1,000 (0: no new requests).
     pub weight: u32,
+    /// Where it is, if that is said.
+    pub zone: Option<String>,
+    /// Its priority group, 0 to 100; 0 is used first.
+    pub priority: u32,
+    /// What `subset` looks at.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The address of a server.
@@ -64,15 +76,6 @@ impl fmt::Display for ServerAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-}
-
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// Weighted round robin (smooth, as nginx does it).
-    RoundRobin,
-    /// The less busy one of two random ones (power of two choices).
-    TwoChoices,
 }
 
 /// What is spoken to an upstream's servers.

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::router::{Asked, Found, Router};
 use crate::config::{
-    Action, Forwarded, HostPattern, PathPattern, Place, Problem, Route, Sources, When,
+    Action, Criticality, Forwarded, Guards, HostPattern, PathPattern, Place, Problem, Route,
+    Sources, When,
 };
 
 /// A route from `METHODS HOSTS PATH`, methods and hosts with commas between them or `-` for any. It stands at its own
@@ -41,6 +42,8 @@ pub(super) fn route(line: &str) -> Route {
         server_timing: false,
         proxy_status: false,
         forwarded: Forwarded { x_forwarded: true, rfc7239: false },
+        criticality: Criticality::Normal,
+        guards: Guards::default(),
     }
 }
 

@@ -25,10 +25,13 @@ impl Turns {
     }
 
     /// A server that is not among `tried`.
-    pub(crate) fn pick(&self, balance: config::Balance, tried: &[u64]) -> Option<&Arc<Server>> {
+    pub(crate) fn pick(&self, balance: &config::Balance, tried: &[u64]) -> Option<&Arc<Server>> {
         let picked = match balance {
             config::Balance::RoundRobin => self.take_turn()?,
-            config::Balance::TwoChoices => {
+            config::Balance::TwoChoices
+            | config::Balance::LeastRequests
+            | config::Balance::LeastTime
+            | config::Balance::ConsistentHash { .. } => {
                 let (one, other) = (self.random()?, self.random()?);
                 if other.load() < one.load() { other } else { one }
             }

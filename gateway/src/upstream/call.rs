@@ -110,7 +110,7 @@ pub(crate) async fn call(
     let mut last = CallFailure { error: CallError::NoServer, server: None, retries };
     loop {
         let turns = caller.upstream.turns.load();
-        let Some(server) = turns.pick(caller.upstream.config.balance, &tried).cloned() else {
+        let Some(server) = turns.pick(&caller.upstream.config.balance, &tried).cloned() else {
             return Err(last);
         };
         drop(turns);

@@ -16,8 +16,8 @@ use crate::config::{
 };
 
 impl Checking {
-    pub(super) fn server(server: file::Server) -> Server {
-        let file::Server { threads, watch, handover, drain } = server;
+    pub(super) fn server(&mut self, server: file::Server) -> Server {
+        let file::Server { threads, watch, zone, handover, drain } = server;
         let file::Drain { delay, idle, upgraded, requests } = drain;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         Server {
@@ -30,6 +30,7 @@ impl Checking {
             },
             handover,
             watch,
+            zone: zone.and_then(|zone| self.plain("zone", zone)),
         }
     }
 
@@ -52,7 +53,7 @@ impl Checking {
     }
 
     /// A size that is held in memory.
-    fn size(&mut self, size: &At<Size>, min: u64, max: u64) -> usize {
+    pub(super) fn size(&mut self, size: &At<Size>, min: u64, max: u64) -> usize {
         if !(min..=max).contains(&size.value.0) {
             let what = format!("{}B is out of bounds", size.value.0);
             self.refuse(size.place, what, format!("it takes {} to {}", bytes(min), bytes(max)));

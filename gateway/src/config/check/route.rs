@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use plugins::registry::PluginSettings;
 
+use super::resilience::criticality;
 use super::{Checking, Names};
 use crate::config::at::At;
 use crate::config::error::Problem;
 use crate::config::fault::{nearest, quoted};
 use crate::config::{
-    Action, Forwarded, HostPattern, PathPattern, PluginUse, Route, Template, When, file,
+    Action, Forwarded, Guards, HostPattern, PathPattern, PluginUse, Route, Template, When, file,
 };
 
 /// What routes have in common.
@@ -79,6 +80,7 @@ impl Checking {
             ),
         }
         let path = path?;
+        let guards = self.route_guards(&mut route, common.names);
         let action = self.action(&mut route, &path, common.names);
         Some(Route {
             place,
@@ -93,10 +95,28 @@ impl Checking {
             timeout: route.timeout.map(|timeout| timeout.0),
             body_bytes: route.body_limit.map_or(common.body_bytes, |limit| limit.0),
             encoded_slashes: route.encoded_slashes,
+            criticality: criticality(route.criticality),
+            guards,
             server_timing: route.server_timing.unwrap_or(common.server_timing),
             proxy_status: route.proxy_status.unwrap_or(common.proxy_status),
             forwarded: route.forwarded.as_deref().map_or(common.forwarded, forwarded),
         })
+    }
+
+    /// What stands before a route; only an upstream needs it.
+    fn route_guards(&mut self, route: &mut file::Route, names: &Names) -> Guards {
+        let (breaker, limit) = (route.circuit_breaker.take(), route.limit.take());
+        let fallback = route.fallback.take();
+        if route.redirect.is_some() || route.respond.is_some() {
+            let breaker = breaker.as_ref().map(|at| ("circuit-breaker", at.place));
+            let limit = limit.as_ref().map(|at| ("limit", at.place));
+            let fallback = fallback.as_ref().map(|at| ("fallback", at.place));
+            for (key, place) in [breaker, limit, fallback].into_iter().flatten() {
+                let what = format!("`{key}` without an upstream");
+                self.refuse(place, what, "the gateway's own answers need none");
+            }
+        }
+        self.guards(breaker, limit, fallback, names)
     }
 
     fn action(
@@ -331,7 +351,7 @@ fn header_name(text: &str) -> Result<HeaderName, Problem> {
     }
 }
 
-fn header_value(text: &str) -> Result<HeaderValue, Problem> {
+pub(super) fn header_value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(text)
         .map_err(|_| Problem::nowhere(format!("{} is no header value", quoted(text))))
 }

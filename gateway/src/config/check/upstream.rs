@@ -4,26 +4,27 @@ use http::HeaderValue;
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
 
-use super::{Checking, address, certificate};
+use super::{Checking, Names, address, certificate};
 use crate::config::at::At;
 use crate::config::error::Problem;
 use crate::config::fault::quoted;
 use crate::config::{
-    Balance, HostPolicy, Pool, Protocol, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls,
-    file,
+    HostPolicy, Pool, Protocol, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls, file,
 };
 
 /// The most one server may weigh: with more, smooth round robin would count for too long.
 const WEIGHT_MAX: u32 = 1_000;
+/// More groups than anybody has.
+const PRIORITY_MAX: u32 = 100;
 
 impl Checking {
     pub(super) fn upstream(
         &mut self,
         name: String,
         upstream: At<file::Upstream>,
+        names: &Names,
     ) -> Option<Upstream> {
-        let At { place, whole: _, value } = upstream;
-        let file::Upstream { servers, balance, protocol, tls, host, timeout, pool } = value;
+        let At { place, whole: _, value: mut upstream } = upstream;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || !name.chars().all(is_plain) {
             self.refuse(
@@ -32,37 +33,42 @@ impl Checking {
                 "names have letters, digits, -, _ and dots",
             );
         }
-        let servers = self.servers(servers);
+        let servers = self.servers(&upstream.servers);
+        let resilience = self.resilience(&mut upstream, &servers);
+        let file::Upstream { balance, protocol, tls, host, timeout, pool, .. } = upstream;
+        let file::Upstream { circuit_breaker, limit, fallback, .. } = upstream;
+        let balance = self.balance(balance);
+        let guards = self.guards(circuit_breaker, limit, fallback, names);
         let tls = tls.map(|tls| self.upstream_tls(tls.value));
-        let host = self.host_policy(host)?;
+        let host = self.host_policy(host);
         Some(Upstream {
             place,
             name,
             servers,
-            balance: match balance {
-                file::Balance::RoundRobin => Balance::RoundRobin,
-                file::Balance::TwoChoices => Balance::TwoChoices,
-            },
+            balance: balance?,
             protocol: match protocol {
                 file::Protocol::Http1 => Protocol::Http1,
                 file::Protocol::Http2 => Protocol::Http2,
             },
             tls,
-            host,
+            host: host?,
             timeout: UpstreamTimeouts {
                 connect: timeout.connect.0,
                 response: timeout.response.0,
                 idle: timeout.idle.0,
             },
             pool: Pool { idle: pool.idle, idle_timeout: pool.idle_timeout.0 },
+            resilience: resilience?,
+            guards,
         })
     }
 
-    fn servers(&mut self, servers: At<Vec<At<file::UpstreamServer>>>) -> Vec<UpstreamServer> {
-        let At { place, whole, value: servers } = servers;
+    fn servers(&mut self, servers: &At<Vec<At<file::UpstreamServer>>>) -> Vec<UpstreamServer> {
+        let (place, whole) = (servers.place, servers.whole);
         let checked = servers
-            .into_iter()
-            .filter_map(|server| Some((self.server_of(&server)?, server.place)))
+            .value
+            .iter()
+            .filter_map(|server| Some((self.server_of(server)?, server.place)))
             .collect::<Vec<_>>();
         self.no_twins(
             "this server",
@@ -86,7 +92,8 @@ impl Checking {
     }
 
     fn server_of(&mut self, server: &At<file::UpstreamServer>) -> Option<UpstreamServer> {
-        let At { place, whole: _, value: file::UpstreamServer { address, weight } } = server;
+        let At { place, whole: _, value: server } = server;
+        let file::UpstreamServer { address, weight, zone, priority, labels } = server;
         if *weight > WEIGHT_MAX {
             self.refuse(
                 *place,
@@ -94,8 +101,25 @@ impl Checking {
                 format!("it takes 0 to {WEIGHT_MAX}"),
             );
         }
+        let zone = zone.clone().and_then(|zone| self.plain("zone", zone));
+        if let Some(priority) = priority.as_ref().filter(|given| given.value > PRIORITY_MAX) {
+            self.refuse(
+                priority.place,
+                format!("the priority {} is too great", priority.value),
+                format!("it takes 0, which is used first, to {PRIORITY_MAX}"),
+            );
+        }
         let address = self.take(*place, address::server_address(address))?;
-        Some(UpstreamServer { address, weight: *weight })
+        Some(UpstreamServer {
+            address,
+            weight: *weight,
+            zone,
+            priority: priority.as_ref().map_or(0, |priority| priority.value),
+            labels: labels
+                .iter()
+                .map(|(name, value)| (name.clone(), value.value.clone()))
+                .collect(),
+        })
     }
 
     fn upstream_tls(&mut self, tls: file::UpstreamTls) -> UpstreamTls {
@@ -130,7 +154,7 @@ impl Checking {
     }
 }
 
-fn fixed_host(text: &str) -> Result<HeaderValue, Problem> {
+pub(super) fn fixed_host(text: &str) -> Result<HeaderValue, Problem> {
     let wrong = || {
         Problem::nowhere(format!("{} is no host", quoted(text)))
             .help("write \"api.example.com\" or \"api.example.com:8080\"")

@@ -20,6 +20,9 @@ table! {
         /// Reload when the file or one of its includes changes, as SIGHUP would. Default: false, so that a file can be
         /// edited in several steps.
         watch: bool = false,
+        /// Where this gateway is: servers of the same `zone` are preferred. A letter, or a name such as "eu-west-1a".
+        /// Default: none, all servers are equally near.
+        zone: Option<At<String>> = None,
         /// A Unix socket over which `gateway run --upgrade` asks the running process for its listeners. Its folder must
         /// belong to the gateway's user and be closed to others (mode 0700). Default: none, no upgrade.
         handover: Option<PathBuf> = None,

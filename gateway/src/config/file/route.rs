@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::resilience::{CircuitBreaker, Criticality, Fallback, Limit};
 use super::values::{OneOrMany, SizeLimit, Timeout, text_or};
 use super::{At, table};
 
@@ -48,6 +49,15 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeout: Option<Timeout>,
     /// The body of a request, or "none"; beyond it 413. Default: `limits.body`.
     pub(in crate::config) body_limit: Option<SizeLimit>,
+    /// How much it matters: under pressure the least important routes are refused first. Default: "normal".
+    #[serde(default)]
+    pub(in crate::config) criticality: Criticality,
+    /// Refuses its requests at once while most fail, besides the upstream's own. Default: none.
+    pub(in crate::config) circuit_breaker: Option<At<CircuitBreaker>>,
+    /// Its requests in flight, besides the upstream's own limit. Default: none.
+    pub(in crate::config) limit: Option<At<Limit>>,
+    /// What is answered instead when the upstream cannot. Default: that of the upstream.
+    pub(in crate::config) fallback: Option<At<Fallback>>,
     /// `%2F` and `%5C` in the path pass through as they are. Default: false, they are refused with 400, because servers
     /// differ in whether they are slashes.
     #[serde(default)]

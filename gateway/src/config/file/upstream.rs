@@ -1,14 +1,20 @@
 //! `[upstreams.NAME]`: a group of servers and how to speak to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use plugins::units::Time;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-use super::values::{Timeout, timeout};
+use super::numbers::Share;
+use super::resilience::{
+    Balance, CircuitBreaker, Ejection, Fallback, HealthCheck, Hedge, Limit, Retry, Sticky, Subset,
+};
+use super::values::{Timeout, nowhere, seconds, timeout};
 use super::{At, table};
 
 /// A group of servers.
@@ -16,7 +22,7 @@ use super::{At, table};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(in crate::config) struct Upstream {
     /// Its servers, at least one: `"ip:port"`, `"name:port"` (every address of the name is a server, looked up again
-    /// when its time to live is over), `"unix:/path"`, or `{ address = "…", weight = 2 }`.
+    /// when its time to live is over), `"unix:/path"`, or `{ address = "…", weight = 2, zone = "b" }`.
     pub(in crate::config) servers: At<Vec<At<UpstreamServer>>>,
     /// How a server is chosen. Default: "round-robin", by weight, the most predictable.
     #[serde(default)]
@@ -37,16 +43,51 @@ pub(in crate::config) struct Upstream {
     /// Its keep-alive connections.
     #[serde(default)]
     pub(in crate::config) pool: Pool,
+    /// Clients stay with their server. Default: none.
+    pub(in crate::config) sticky: Option<At<Sticky>>,
+    /// The request chooses among the servers by a label. Default: none.
+    pub(in crate::config) subset: Option<At<Subset>>,
+    /// The servers of the next `priority` help when the healthy share of a group is less; 0: when none is healthy.
+    /// Default: 0.7, near Envoy's overprovisioning of 1.4.
+    #[serde(default = "failover_below")]
+    pub(in crate::config) failover_below: At<Share>,
+    /// All servers are used, healthy or not, when the healthy share is less; 0: never. Default: 0.5, as Envoy: the few
+    /// that are left would fail, too.
+    #[serde(default = "panic_below")]
+    pub(in crate::config) panic_below: At<Share>,
+    /// How long the share of a server that is new or back grows to its whole; 0s: it has it at once. Default: 10s, for
+    /// caches, compilers and pools to warm up.
+    #[serde(default = "slow_start")]
+    pub(in crate::config) slow_start: Time,
+    /// Servers are asked how they are. Default: none.
+    pub(in crate::config) health_check: Option<At<HealthCheck>>,
+    /// Servers that fail requests are left out for a while. Default: on.
+    #[serde(default)]
+    pub(in crate::config) ejection: Ejection,
+    /// Failed requests are sent again. Default: on.
+    #[serde(default)]
+    pub(in crate::config) retry: Retry,
+    /// Slow requests are sent to a second server, too. Default: none.
+    pub(in crate::config) hedge: Option<At<Hedge>>,
+    /// Refuses requests at once while most fail. Default: none.
+    pub(in crate::config) circuit_breaker: Option<At<CircuitBreaker>>,
+    /// Requests in flight. Default: none.
+    pub(in crate::config) limit: Option<At<Limit>>,
+    /// What is answered instead when it cannot. Default: none, 503 or 504.
+    pub(in crate::config) fallback: Option<At<Fallback>>,
 }
 
-/// One server: an address, or a table with its weight.
+/// One server: an address, or a table with more.
 #[derive(Clone, Debug)]
 pub(in crate::config) struct UpstreamServer {
     pub(in crate::config) address: String,
     pub(in crate::config) weight: u32,
+    pub(in crate::config) zone: Option<At<String>>,
+    pub(in crate::config) priority: Option<At<u32>>,
+    pub(in crate::config) labels: BTreeMap<String, At<String>>,
 }
 
-/// A server with its weight.
+/// A server with its weight and what else is known of it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct ServerTable {
@@ -55,6 +96,14 @@ struct ServerTable {
     /// Its share of the requests among the group, up to 1000; 0: no new requests. Default: 1.
     #[serde(default = "weight")]
     weight: u32,
+    /// Where it is; `server.zone` says where the gateway is. Default: none, it is near to nobody.
+    zone: Option<At<String>>,
+    /// Its group, up to 100: those of 0 are used first, the next when too few of them are healthy (`failover-below`).
+    /// Default: 0.
+    priority: Option<At<u32>>,
+    /// What `subset` looks at: `{ region = "eu" }`. Default: none.
+    #[serde(default)]
+    labels: BTreeMap<String, At<String>>,
 }
 
 fn weight() -> u32 {
@@ -73,13 +122,19 @@ impl<'de> Deserialize<'de> for UpstreamServer {
             }
 
             fn visit_str<E: Error>(self, address: &str) -> Result<UpstreamServer, E> {
-                Ok(UpstreamServer { address: address.to_owned(), weight: weight() })
+                Ok(UpstreamServer {
+                    address: address.to_owned(),
+                    weight: weight(),
+                    zone: None,
+                    priority: None,
+                    labels: BTreeMap::new(),
+                })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<UpstreamServer, A::Error> {
-                let ServerTable { address, weight } =
+                let ServerTable { address, weight, zone, priority, labels } =
                     ServerTable::deserialize(MapAccessDeserializer::new(table))?;
-                Ok(UpstreamServer { address, weight })
+                Ok(UpstreamServer { address, weight, zone, priority, labels })
             }
         }
 
@@ -89,15 +144,19 @@ impl<'de> Deserialize<'de> for UpstreamServer {
 
 super::values::text_or!(UpstreamServer, "UpstreamServer", ServerTable);
 
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(in crate::config) enum Balance {
-    /// One after the other, by weight, evenly spread.
-    #[default]
-    RoundRobin,
-    /// The less busy of two chosen at random: better where servers or requests differ much.
-    TwoChoices,
+/// The default share of healthy servers below which the next priority group helps.
+fn failover_below() -> At<Share> {
+    nowhere(Share(0.7))
+}
+
+/// The default share of healthy servers below which all are used.
+fn panic_below() -> At<Share> {
+    nowhere(Share(0.5))
+}
+
+/// The default time in which a new server's share grows.
+fn slow_start() -> Time {
+    seconds(10)
 }
 
 /// What is spoken to the servers.

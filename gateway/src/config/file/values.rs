@@ -127,12 +127,16 @@ impl<'de> Deserialize<'de> for OneOrMany {
 text_or!(OneOrMany, "OneOrMany", Vec<String>);
 
 /// A default that stands nowhere in a file.
-fn nowhere<T>(value: T) -> At<T> {
+pub(super) fn nowhere<T>(value: T) -> At<T> {
     At { place: Place::default(), whole: true, value }
 }
 
 pub(super) const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
+}
+
+pub(super) const fn milliseconds(milliseconds: u64) -> Time {
+    Time(Duration::from_millis(milliseconds))
 }
 
 pub(super) const fn timeout(seconds: u64) -> Timeout {
