@@ -19,7 +19,7 @@ use crate::failure::Failure;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers that are read whole are at most this long.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The header that both ledgers count by.
 pub(crate) const NONCE: &str = "x-load-nonce";

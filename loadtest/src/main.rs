@@ -68,6 +68,9 @@ enum Task {
         /// Where it listens; port 0 for a free one, which is printed.
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Where its behaviour is changed while it runs.
+        #[arg(long)]
+        control: Option<SocketAddr>,
     },
     /// Load by a scenario at a constant rate, by connections, or rising: every percentile from the intended start.
     Run(Box<load::Settings>),
@@ -138,10 +141,17 @@ fn run(task: Task, json: bool) -> anyhow::Result<ExitCode> {
 
 async fn perform(task: Task, json: bool) -> anyhow::Result<ExitCode> {
     let report = match task {
-        Task::Origin { listen } => {
-            let listener = TcpListener::bind(listen).await.with_context(|| listen.to_string())?;
+        Task::Origin { listen, control } => {
+            let bind = async |address: SocketAddr| {
+                TcpListener::bind(address).await.with_context(|| address.to_string())
+            };
+            let listener = bind(listen).await?;
+            let control = match control {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            };
             report::say(&format!("origin listens on {}", listener.local_addr()?));
-            origin::serve(listener).await;
+            origin::serve(listener, control).await;
             return Ok(ExitCode::SUCCESS);
         }
         Task::Run(settings) => return load::run(*settings, json).await,

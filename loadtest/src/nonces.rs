@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 /// Numbers beyond are counted but not told apart; a byte each, so this bounds the memory to 32 MiB.
 const NONCES_MAX: usize = 32 * 1024 * 1024;
 
-/// Ranges and repeated numbers written out at most; a healthy run has one range and nothing repeated.
-const LISTED_MAX: usize = 10_000;
+/// Ranges and repeated numbers written out at most: one of several origins sees every fourth number or so, and each is a
+/// range of its own.
+const LISTED_MAX: usize = 1_000_000;
 
 /// How often each number was seen.
 #[derive(Debug, Default)]
@@ -84,7 +85,9 @@ impl Nonces {
             let (nonce, count) = (pair[0].as_u64()?, pair[1].as_u64()?);
             (1..count.min(255)).for_each(|_| nonces.add(nonce));
         }
-        Some(nonces)
+        // Some were not written out: what is missing is not what never came.
+        let seen = u64::try_from(nonces.seen().count()).ok()?;
+        (document["distinct"].as_u64()? == seen).then_some(nonces)
     }
 }
 
@@ -103,6 +106,15 @@ mod tests {
         let read = Nonces::from_document(&document).expect("written above");
         let times: Vec<u8> = (0..11).map(|nonce| read.times(nonce)).collect();
         assert_eq!(times, [1, 1, 1, 0, 0, 0, 0, 3, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_list_that_was_cut_off_is_not_believed() {
+        let mut nonces = Nonces::default();
+        (0..10).for_each(|nonce| nonces.add(nonce * 2));
+        let mut document = nonces.document();
+        document["ranges"].as_array_mut().expect("ranges").pop();
+        assert!(Nonces::from_document(&document).is_none());
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub(crate) async fn read(origin: SocketAddr) -> Result<Nonces, Failure> {
     Nonces::from_document(&document).ok_or(Failure::Body)
 }
 
+/// What several origins have seen together.
+pub(super) async fn read_all(origins: &[SocketAddr]) -> Result<Nonces, Failure> {
+    let mut all = Nonces::default();
+    for &origin in origins {
+        all.merge(&read(origin).await?);
+    }
+    Ok(all)
+}
+
 /// What the two ledgers say together; each kind of wrong is counted apart.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Balance {

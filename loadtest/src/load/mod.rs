@@ -1,6 +1,7 @@
 //! `loadtest run`: a load generator that counts latency from the time a request was due.
 
 mod answer;
+mod change;
 mod connect;
 mod http;
 pub(crate) mod ledger;
@@ -103,15 +104,15 @@ async fn resolve(scenario: &Scenario) -> anyhow::Result<SocketAddr> {
 
 /// Runs a scenario once.
 async fn once(scenario: &Scenario, target: SocketAddr) -> anyhow::Result<Outcome> {
-    if let Some(origin) = scenario.ledger {
+    for &origin in &scenario.ledgers {
         ledger::clear(origin).await.with_context(|| format!("the ledger of {origin}"))?;
     }
     let mut all = work(scenario, target).await?.into_iter();
     let first = all.next().context("no thread")?;
     let whole = all.fold(first, Done::merge);
-    let balance = match (scenario.ledger, &whole.tally.ledger) {
-        (Some(origin), Some(ours)) => Some(Balance::of(ours, &ledger::read(origin).await?)),
-        _ => None,
+    let balance = match &whole.tally.ledger {
+        Some(ours) => Some(Balance::of(ours, &ledger::read_all(&scenario.ledgers).await?)),
+        None => None,
     };
     let Done { tally, opened, handshakes_full, handshakes_resumed, late_at_most, cpu, tickets } =
         whole;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::ledger::Balance;
 use super::scenario::{Pace, Scenario};
-use super::tally::Tally;
+use super::tally::{Tally, Window};
 use super::worker::loop_name;
 use crate::compare::machine;
 use crate::latency::Latencies;
@@ -70,6 +70,7 @@ impl Outcome {
             "latency_ms": percentiles(&tally.latencies),
             "percentiles": tally.latencies.curve_ms(),
             "timeline": timeline(tally),
+            "windows": windows(tally),
             "by_request": self.by_request(scenario),
             "ledger": self.balance.as_ref().map(Balance::document),
             "generator": {
@@ -184,6 +185,19 @@ fn percentiles(latencies: &Latencies) -> Value {
         "p99_99": latencies.percentile_ms(99.99),
         "max": latencies.percentile_ms(100.0),
     })
+}
+
+fn windows(tally: &Tally) -> Vec<Value> {
+    let window = |Window { from, to, counted }: &Window| {
+        json!({
+            "from": from.as_secs_f64(),
+            "to": to.as_secs_f64(),
+            "requests": counted.requests,
+            "failed": counted.failed,
+            "latency_ms": percentiles(&counted.latencies),
+        })
+    };
+    tally.windows.iter().map(window).collect()
 }
 
 /// The last second is left out if the run touched it only: it would look like a fall of the rate.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use serde::Deserialize;
 
+use super::change::Change;
 use super::template::Template;
 use file::File;
 
@@ -31,8 +32,12 @@ pub(super) struct Scenario {
     pub(super) warm_up: Duration,
     /// How long a request may take.
     pub(super) patience: Duration,
-    /// The scripted origin whose ledger is compared with ours.
-    pub(super) ledger: Option<SocketAddr>,
+    /// The scripted origins whose ledgers are together compared with ours.
+    pub(super) ledgers: Vec<SocketAddr>,
+    /// What happens to the origins meanwhile.
+    pub(super) changes: Vec<Change>,
+    /// Parts of the time since the warm-up, from and to, whose requests are also counted apart.
+    pub(super) windows: Vec<(Duration, Duration)>,
     pub(super) tls: Tls,
     /// Milliseconds between an answer and the user's next request.
     pub(super) think_time: Option<(u64, u64)>,

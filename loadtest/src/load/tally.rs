@@ -23,6 +23,7 @@ pub(super) struct Tally {
     pub(super) latencies: Latencies,
     pub(super) steps: Vec<StepTally>,
     pub(super) seconds: Vec<Second>,
+    pub(super) windows: Vec<Window>,
     pub(super) last_end: Instant,
     pub(super) ledger: Option<Ledger>,
 }
@@ -33,6 +34,20 @@ pub(super) struct StepTally {
     pub(super) requests: u64,
     pub(super) failed: u64,
     pub(super) latencies: Latencies,
+}
+
+/// What was due in a part of the time: a request that takes long counts where it began.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) from: Duration,
+    pub(super) to: Duration,
+    pub(super) counted: StepTally,
+}
+
+impl Window {
+    fn holds(&self, due: Duration) -> bool {
+        (self.from..self.to).contains(&due)
+    }
 }
 
 /// What ended within one second.
@@ -83,9 +98,17 @@ impl Tally {
             latencies: Latencies::default(),
             steps: (0..steps).map(|_| StepTally::default()).collect(),
             seconds: Vec::new(),
+            windows: Vec::new(),
             last_end: start,
             ledger,
         }
+    }
+
+    /// Counts apart what was due from one time to another, both since the start.
+    pub(super) fn with_windows(mut self, windows: &[(Duration, Duration)]) -> Self {
+        let window = |&(from, to)| Window { from, to, counted: StepTally::default() };
+        self.windows = windows.iter().map(window).collect();
+        self
     }
 
     pub(super) fn add(&mut self, ended: Ended) {
@@ -106,11 +129,16 @@ impl Tally {
         if counts {
             second.latencies.add(latency);
         }
-        let step = &mut self.steps[step];
-        step.requests += 1;
-        step.failed += failed;
+        let due = due - self.start;
+        let windows = self.windows.iter_mut().filter(|window| window.holds(due));
+        for step in windows.map(|window| &mut window.counted).chain([&mut self.steps[step]]) {
+            step.requests += 1;
+            step.failed += failed;
+            if counts {
+                step.latencies.add(latency);
+            }
+        }
         if counts {
-            step.latencies.add(latency);
             self.latencies.add(latency);
         }
         match trouble {
@@ -151,6 +179,7 @@ impl Tally {
             latencies,
             steps,
             seconds,
+            windows,
             last_end,
             ledger,
         } = other;
@@ -162,7 +191,9 @@ impl Tally {
         for (trouble, times) in troubles {
             *self.troubles.entry(trouble).or_default() += times;
         }
-        for (ours, theirs) in self.steps.iter_mut().zip(steps) {
+        let windows = self.windows.iter_mut().zip(windows);
+        let windows = windows.map(|(ours, theirs)| (&mut ours.counted, theirs.counted));
+        for (ours, theirs) in self.steps.iter_mut().zip(steps).chain(windows) {
             ours.requests += theirs.requests;
             ours.failed += theirs.failed;
             ours.latencies.merge(&theirs.latencies);

@@ -81,6 +81,35 @@ async fn an_open_loop_sends_just_what_is_due_on_all_threads() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn an_origin_changes_while_the_run_goes_on_and_windows_tell_before_from_after() {
+    let (origin, control) = origin::start_controlled().await.expect("free ports");
+    let text = format!(
+        "url = 'http://{origin}'\nrate = 200\nconnections = 8\nseconds = 1\nwarm-up-seconds = 0.2\n\
+         windows = [[0, 0.4], [0.6, 1]]\nledger = '{control}'\n[[requests]]\npath = '/x'\n\
+         [[changes]]\nseconds = 0.5\ncontrol = '{control}'\nbehaviour = 'delay=100&errors=1:503'"
+    );
+    let (scenario, outcome) = run(&text).await;
+    let document = outcome.document(&scenario);
+    let [before, after] = [&document["windows"][0], &document["windows"][1]];
+    assert_eq!((&before["requests"], &before["failed"]), (&80.into(), &0.into()), "{document}");
+    assert_eq!((&after["requests"], &after["failed"]), (&80.into(), &80.into()), "{document}");
+    let p99 = |window: &serde_json::Value| window["latency_ms"]["p99"].as_f64().expect("a figure");
+    assert!(p99(before) < 99.0 && p99(after) >= 99.0, "{document}");
+    assert_eq!(outcome.balance.expect("a ledger").arrived, 240, "the control tells the ledger");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_change_that_cannot_be_made_ends_the_run() {
+    let (origin, control) = origin::start_controlled().await.expect("free ports");
+    let scenario = scenario(&format!(
+        "url = 'http://{origin}'\nrate = 50\nseconds = 0.2\nconnections = 2\n[[requests]]\npath = '/x'\n\
+         [[changes]]\nseconds = 0.1\ncontrol = '{control}'\nbehaviour = 'hung'"
+    ));
+    let target = resolve(&scenario).await.expect("an address");
+    assert!(once(&scenario, target).await.is_err());
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_closed_loop_chooses_by_weight_and_checks_each_answer() {
     let origin = origin::start().await.expect("a free port");
     let text = format!(

@@ -130,7 +130,7 @@ impl User {
 
     /// Sends the request, keeps the ledger, and checks the answer.
     async fn answered(&mut self, load: &Load, step: &Step, ticket: Ticket) -> Result<(), Trouble> {
-        let in_ledger = load.scenario.ledger.is_some();
+        let in_ledger = !load.scenario.ledgers.is_empty();
         if in_ledger {
             self.request.headers_mut().insert(NONCE, ticket.number.into());
             load.note(|ledger| ledger.sent.add(ticket.number));

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, interval};
 
+use super::change;
 use super::connect::Connector;
 use super::live::Glance;
 use super::request::Requests;
@@ -91,13 +92,18 @@ async fn run(order: Order) -> Result<Done, Failure> {
     barrier.wait();
     let start = Instant::now();
     let begin = start + load.scenario.warm_up;
-    let ledger = load.scenario.ledger.map(|_| Ledger::default());
-    *load.tally.borrow_mut() = Tally::new(begin, load.scenario.requests.len(), ledger);
+    let ledger = (!load.scenario.ledgers.is_empty()).then(Ledger::default);
+    *load.tally.borrow_mut() = Tally::new(begin, load.scenario.requests.len(), ledger)
+        .with_windows(&load.scenario.windows);
     let time = load.scenario.warm_up + load.scenario.time;
     let schedule = Schedule::new(load.scenario.pace, start, time, share);
     let cpu = thread_cpu();
     let glances = Glances { sender: glances, thread: share.thread };
-    work_all(&load, &schedule, users, &glances).await?;
+    let changes = match share.thread {
+        0 => change::make(load.scenario.changes.clone(), begin),
+        _ => change::make(Vec::new(), begin),
+    };
+    tokio::try_join!(work_all(&load, &schedule, users, &glances), changes)?;
     let cpu = thread_cpu().saturating_sub(cpu);
     let connector = &load.connector;
     let nothing = Tally::new(begin, 0, None);

@@ -1,6 +1,5 @@
 //! What the origin answers, by path and script.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::cacheable::Conditions;
-use super::played::{AnswerBody, End, Length, Played, Source};
+use super::played::{AnswerBody, Broken, End, Length, Played, Source};
 use super::script::{ManyHeaders, Mistake, Pace, SCRIPT, Script, Unknown, WAIT_MAX};
 use super::wire::Orders;
 use super::{Origin, grpc, websocket};
@@ -20,16 +19,19 @@ use crate::body::{Body, PatternCheck};
 use crate::connection::NONCE;
 use crate::digest::{self, HASH};
 
-type Answer = Response<AnswerBody>;
+/// What is sent.
+pub(super) type Answer = Response<AnswerBody>;
 
 /// Counts the request and answers it.
 pub(super) async fn answer(
     request: Request<Incoming>,
     origin: Rc<Origin>,
     orders: Arc<Orders>,
-) -> Result<Answer, Infallible> {
+) -> Result<Answer, Broken> {
     let nonce = origin.note_request(&request);
-    let mut answer = match script(&request) {
+    let behaviour = origin.behaviour.borrow().clone();
+    behaviour.admit().await?;
+    let mut answer = match script(&request).or_else(|| behaviour.script.clone().map(Ok)) {
         None => by_path(request, &origin, Duration::ZERO).await,
         Some(Ok(script)) => scripted(request, script, &origin, orders).await,
         Some(Err(mistake)) => refused(&mistake),
@@ -198,14 +200,14 @@ async fn sink(request: Request<Incoming>, stall: Duration) -> Answer {
     json_reply(&json!({ "bytes": check.bytes, "intact": check.intact() }))
 }
 
-fn report(method: &Method, origin: &Origin) -> Answer {
+pub(super) fn report(method: &Method, origin: &Origin) -> Answer {
     if *method == Method::DELETE {
         origin.arrived.borrow_mut().clear();
     }
     json_reply(&origin.arrived.borrow().document())
 }
 
-fn json_reply(document: &serde_json::Value) -> Answer {
+pub(super) fn json_reply(document: &serde_json::Value) -> Answer {
     let mut answer = reply(Body::from(document.to_string()));
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -223,13 +225,13 @@ fn failed(status: u16) -> Answer {
     answer
 }
 
-fn refused(mistake: &Mistake) -> Answer {
+pub(super) fn refused(mistake: &Mistake) -> Answer {
     let mut answer = json_reply(&json!({ "error": mistake.to_string() }));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     answer
 }
 
-fn wrong() -> Answer {
+pub(super) fn wrong() -> Answer {
     let mut answer = reply(Body::empty());
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     answer

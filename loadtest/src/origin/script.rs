@@ -42,10 +42,15 @@ Query, combined with &, or the same text in the header x-load-script (gRPC: only
 Values are percent-decoded. An unknown key is a 400, under /echo it is nothing.
 Example: /bytes/1000?delay=exponential:20&errors=0.01:503&headers=3x8000
 To x-load-nonce: N the answer has the same header, and x-load-hash: xxh3 of the whole body that is meant, 16 hex digits
-(not for patterns beyond 64 MiB, gRPC streams and 304). HTTP/1.1 and HTTP/2 (prior knowledge) on the same port.";
+(not for patterns beyond 64 MiB, gRPC streams and 304). HTTP/1.1 and HTTP/2 (prior knowledge) on the same port.
+At the address of --control:
+  PUT /behaviour?WORDS  from now on, for requests that ask for nothing themselves: any of the keys above, and hang (never
+                        answers), close (takes the request and closes), die (nobody listens, all connections end),
+                        capacity=PLACES:MS (so many at once, MS each; the others wait); no words: well again
+  GET /counts           how many requests came; /ledger as above";
 
 /// What is asked for beyond the path.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Script {
     pub(super) delay: Option<Delay>,
     pub(super) errors: Option<Errors>,
@@ -233,12 +238,12 @@ fn many_headers(text: &str) -> Option<ManyHeaders> {
     bounded.then_some(ManyHeaders { count, bytes })
 }
 
-fn positive(text: &str) -> Option<usize> {
+pub(super) fn positive(text: &str) -> Option<usize> {
     text.parse().ok().filter(|&number| number > 0)
 }
 
 /// With a fraction, if need be; at most a minute.
-fn milliseconds(text: &str) -> Option<Duration> {
+pub(super) fn milliseconds(text: &str) -> Option<Duration> {
     let milliseconds: f64 = text.parse().ok()?;
     Duration::try_from_secs_f64(milliseconds / 1e3).ok().filter(|&wait| wait <= WAIT_MAX)
 }

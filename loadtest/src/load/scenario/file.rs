@@ -1,7 +1,7 @@
 //! The scenario's TOML file: its keys, their defaults, and what is refused.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     Expect, Instead, Pace, Protocol, Reuse, Scenario, ScenarioError, Step, StepBody, Tls, Url,
 };
+use crate::load::change::Change;
 use crate::load::template::{Template, TemplateError};
 
 #[derive(Deserialize)]
@@ -35,7 +36,11 @@ pub(super) struct File {
     warm_up_seconds: f64,
     #[serde(default = "patience")]
     timeout_seconds: f64,
-    ledger: Option<SocketAddr>,
+    ledger: Option<Ledgers>,
+    #[serde(default)]
+    changes: Vec<FileChange>,
+    #[serde(default)]
+    windows: Vec<[f64; 2]>,
     #[serde(default)]
     tls: Option<Tls>,
     think_time_ms: Option<[u64; 2]>,
@@ -162,13 +167,50 @@ impl File {
             time: Duration::from_secs_f64(time),
             warm_up: Duration::from_secs_f64(file.warm_up_seconds),
             patience: Duration::from_secs_f64(file.timeout_seconds),
-            ledger: file.ledger,
+            ledgers: file.ledger.map_or(Vec::new(), |ledgers| ledgers.0),
+            changes: file.changes.into_iter().map(FileChange::checked).collect::<Result<_, _>>()?,
+            windows: file.windows.into_iter().map(window).collect::<Result<_, _>>()?,
             tls: file.tls.unwrap_or(Tls { ca: None, server_name: None, resumption: true }),
             think_time: file.think_time_ms.map(|[low, high]| (low, high)),
             login: steps(file.login)?,
             requests: steps(file.requests)?,
         })
     }
+}
+
+/// One address, or several with commas between them.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Ledgers(Vec<SocketAddr>);
+
+impl TryFrom<String> for Ledgers {
+    type Error = AddrParseError;
+
+    fn try_from(text: String) -> Result<Self, AddrParseError> {
+        text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileChange {
+    seconds: f64,
+    control: SocketAddr,
+    behaviour: String,
+}
+
+impl FileChange {
+    fn checked(self) -> Result<Change, ScenarioError> {
+        let Self { seconds, control, behaviour } = self;
+        within("changes.seconds", seconds, 0.0, 86_400.0, "0 to 86,400")?;
+        Ok(Change { after: Duration::from_secs_f64(seconds), control, behaviour })
+    }
+}
+
+fn window([from, to]: [f64; 2]) -> Result<(Duration, Duration), ScenarioError> {
+    within("windows", from, 0.0, to, "0 to the window's end")?;
+    within("windows", to, from, 86_400.0, "the window's beginning to 86,400")?;
+    Ok((Duration::from_secs_f64(from), Duration::from_secs_f64(to)))
 }
 
 fn within(
