@@ -30,8 +30,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What may wait on one stream for a slow client.
 const SEND_BUFFER: usize = 64 * 1024;
-/// A peer that does not answer a ping for this long is gone.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A peer that does not close for this long after GOAWAY is gone.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves until the connection ends.
 pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connection>) {
@@ -39,19 +39,21 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
     let taking = Rc::new(Taking::default());
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (connection, taking) = (Rc::clone(&connection), Rc::clone(&taking));
-        async move {
+        // Boxed here: hyper and the runtime move what they are given four times, and a request's state is kilobytes.
+        Box::pin(async move {
             let (mut parts, incoming) = request.into_parts();
             let incoming = Incoming::Http2(incoming);
             let mut body = proxy::answer(&connection, &mut parts, incoming).await;
             let head = body.take_head();
             Ok::<_, Infallible>(Response::from_parts(head, Watched::new(body, &taking)))
-        }
+        })
     });
     let mut hyper =
         pin!(builder(&limits).serve_connection(TokioIo::new(Rewound::new(first, socket)), service));
     let mut sleep = pin!(sleep_until(Instant::now() + TICK));
     let mut drained = pin!(connection.worker.drain.notified());
     let mut ending = None;
+    let mut armed = false;
     poll_fn(|cx| {
         loop {
             // A broken connection has no one left to tell.
@@ -65,9 +67,15 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
                 hyper.as_mut().graceful_shutdown();
                 continue;
             }
+            // The task's waker stays with the timer; asking whether it fired costs less than registering again.
+            if armed && !sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            armed = true;
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            armed = false;
             let now = Instant::now();
             if taking.is_stuck(now, limits.send_timeout) {
                 return Poll::Ready(());
@@ -79,7 +87,7 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
                     ending = Some(now);
                     hyper.as_mut().graceful_shutdown();
                 }
-                Some(since) if idle && now >= since + PING_TIMEOUT => return Poll::Ready(()),
+                Some(since) if idle && now >= since + PATIENCE => return Poll::Ready(()),
                 Some(_) | None => {}
             }
             sleep.as_mut().reset(now + TICK);
@@ -88,7 +96,8 @@ pub(super) async fn serve(socket: Socket, first: Vec<u8>, connection: Rc<Connect
     .await;
 }
 
-/// Our limits in hyper's words.
+/// Our limits in hyper's words. Without its pings, which look at the clock with each frame: TCP's own tell whether a
+/// peer is there (listener.rs), and what it takes is watched.
 fn builder(limits: &Limits) -> http2::Builder<OnWorker> {
     let header_list = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(OnWorker);
@@ -100,9 +109,7 @@ fn builder(limits: &Limits) -> http2::Builder<OnWorker> {
         .max_header_list_size(header_list)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.keep_alive / 2)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .max_send_buf_size(SEND_BUFFER);
     builder
 }
 

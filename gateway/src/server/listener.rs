@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -102,11 +103,21 @@ enum Sharing {
     Joins,
 }
 
+/// A peer that has gone without a word is noticed within two minutes, whatever is spoken with it.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
+}
+
 fn bind(address: &ListenAddress, sharing: Sharing) -> io::Result<OwnedFd> {
     match address {
         ListenAddress::Tcp(address) => {
             let socket =
                 RawSocket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            // Connections that are accepted have it from here.
+            socket.set_tcp_keepalive(&keepalive())?;
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
@@ -146,5 +157,24 @@ impl Acceptor {
             ListenAddress::Tcp(_) => Self::Tcp(TcpListener::from_std(socket.into())?),
             ListenAddress::Unix(_) => Self::Unix(UnixListener::from_std(socket.into())?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn who_has_gone_without_a_word_is_asked_for() {
+        let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let bound = Bound::new(&address, 1, Vec::new()).expect("a free port");
+        let ListenAddress::Tcp(address) = bound.address else { unreachable!("it was TCP") };
+        let _client = TcpStream::connect(address).expect("it listens");
+        let listening = bound.share(0, 1).expect("a descriptor").remove(0);
+        let (accepted, _) = RawSocket::from(listening).accept().expect("somebody is there");
+        assert!(accepted.keepalive().expect("an option"));
+        assert_eq!(accepted.tcp_keepalive_time().expect("an option"), Duration::from_secs(60));
     }
 }
