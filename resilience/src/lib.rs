@@ -4,6 +4,7 @@
 //! is tested in virtual time. What many workers touch is lock free on the usual path.
 
 pub mod balance;
+pub mod bulkhead;
 pub mod checks;
 pub mod criticality;
 pub mod moment;

@@ -1,0 +1,508 @@
+//! What a bulkhead promises: by example, against a model that is a list, and with many threads.
+
+use std::future::{Future, pending, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Bulkhead, Entry, Place, Refused, Reserve, Settings, View, Waiting};
+use crate::criticality::Criticality::{self, Critical, Normal, Sheddable};
+
+type Shared = Arc<Bulkhead>;
+
+fn bulkhead(in_flight: u32, queue: u32, reserve: Reserve) -> Shared {
+    let queue_time = Duration::from_millis(100);
+    Arc::new(Bulkhead::new(Settings { in_flight, queue, queue_time, reserve }))
+}
+
+fn plain(in_flight: u32, queue: u32) -> Shared {
+    bulkhead(in_flight, queue, Reserve::default())
+}
+
+fn enter(bulkhead: &Shared, criticality: Criticality) -> Entry<Shared> {
+    Bulkhead::try_enter(Arc::clone(bulkhead), criticality)
+}
+
+fn entered(bulkhead: &Shared, criticality: Criticality) -> Place<Shared> {
+    match enter(bulkhead, criticality) {
+        Entry::Entered(place) => place,
+        Entry::MustWait(_) | Entry::Full => panic!("no place for {criticality:?}"),
+    }
+}
+
+fn queued(bulkhead: &Shared, criticality: Criticality) -> Waiting<Shared> {
+    match enter(bulkhead, criticality) {
+        Entry::MustWait(waiting) => waiting,
+        Entry::Entered(_) | Entry::Full => panic!("{criticality:?} does not wait"),
+    }
+}
+
+fn look(waiting: &mut Waiting<Shared>) -> Poll<Result<Place<Shared>, Refused>> {
+    Pin::new(waiting).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn counts(bulkhead: &Bulkhead) -> (u32, u32) {
+    let View { in_flight, waiting, limit: _, queue: _ } = bulkhead.view();
+    (in_flight, waiting)
+}
+
+/// Tells whether it was woken.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn places_are_taken_up_to_the_limit_and_come_back() {
+    let bulkhead = plain(2, 0);
+    let first = entered(&bulkhead, Normal);
+    let second = entered(&bulkhead, Normal);
+    assert!(matches!(enter(&bulkhead, Critical), Entry::Full), "without a queue nobody waits");
+    assert_eq!(bulkhead.view(), View { in_flight: 2, waiting: 0, limit: 2, queue: 0 });
+    drop(first);
+    let third = entered(&bulkhead, Sheddable);
+    drop((second, third));
+    assert_eq!(counts(&bulkhead), (0, 0));
+}
+
+#[test]
+fn a_reference_holds_it_as_well_as_an_arc() {
+    let bulkhead = plain(1, 0);
+    let by_reference = Bulkhead::try_enter(&*bulkhead, Normal);
+    assert!(matches!(by_reference, Entry::Entered(_)));
+    assert!(matches!(enter(&bulkhead, Normal), Entry::Full));
+}
+
+#[test]
+fn who_leaves_wakes_the_first_who_waits() {
+    let bulkhead = plain(1, 2);
+    let place = entered(&bulkhead, Normal);
+    let (mut first, mut second) = (queued(&bulkhead, Normal), queued(&bulkhead, Normal));
+    assert_eq!(first.patience(), Duration::from_millis(100));
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(look(&mut second).is_pending());
+    drop(place);
+    assert!(bell.0.load(Ordering::SeqCst), "nobody woke it");
+    assert_eq!(counts(&bulkhead), (1, 1), "the place was never free");
+    assert!(look(&mut second).is_pending(), "it was not its turn");
+    let Poll::Ready(Ok(place)) = look(&mut first) else { panic!("no place") };
+    assert!(look(&mut first).is_pending(), "a second place from one wait");
+    drop(place);
+    assert!(matches!(look(&mut second), Poll::Ready(Ok(_))));
+    assert_eq!(counts(&bulkhead), (0, 0));
+}
+
+#[test]
+fn the_most_critical_goes_first_then_who_came_first() {
+    let bulkhead = plain(1, 6);
+    let mut place = Some(entered(&bulkhead, Normal));
+    let came = [Sheddable, Normal, Critical, Sheddable, Critical, Normal];
+    let mut line: Vec<_> =
+        came.map(|criticality| Some(queued(&bulkhead, criticality))).into_iter().collect();
+    let mut order = Vec::new();
+    for _ in came {
+        drop(place.take());
+        for (number, waiting) in line.iter_mut().enumerate() {
+            if let Some(Poll::Ready(Ok(next))) = waiting.as_mut().map(look) {
+                place = Some(next);
+                *waiting = None;
+                order.push(number);
+            }
+        }
+    }
+    assert_eq!(order, [2, 4, 1, 5, 0, 3]);
+}
+
+#[test]
+fn a_more_critical_one_displaces_the_newest_of_the_least_critical() {
+    let bulkhead = plain(1, 3);
+    let _place = entered(&bulkhead, Normal);
+    let mut old = queued(&bulkhead, Sheddable);
+    let mut normal = queued(&bulkhead, Normal);
+    let mut new = queued(&bulkhead, Sheddable);
+    assert!(look(&mut new).is_pending());
+    assert!(matches!(enter(&bulkhead, Sheddable), Entry::Full), "never one as critical");
+    let _first = queued(&bulkhead, Critical);
+    assert!(matches!(look(&mut new), Poll::Ready(Err(Refused::Displaced))));
+    assert!(look(&mut old).is_pending() && look(&mut normal).is_pending());
+    let _second = queued(&bulkhead, Normal);
+    assert!(matches!(look(&mut old), Poll::Ready(Err(Refused::Displaced))));
+    assert!(matches!(enter(&bulkhead, Normal), Entry::Full));
+    let _third = queued(&bulkhead, Critical);
+    assert!(matches!(enter(&bulkhead, Normal), Entry::Full));
+    assert_eq!(counts(&bulkhead), (1, 3));
+}
+
+#[test]
+fn a_displaced_waiter_is_woken() {
+    let bulkhead = plain(1, 1);
+    let _place = entered(&bulkhead, Normal);
+    let mut sheddable = queued(&bulkhead, Sheddable);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(Pin::new(&mut sheddable).poll(&mut Context::from_waker(&waker)).is_pending());
+    let critical = queued(&bulkhead, Critical);
+    assert!(bell.0.load(Ordering::SeqCst));
+    drop((sheddable, critical));
+    assert_eq!(counts(&bulkhead), (1, 0));
+}
+
+#[test]
+fn a_waiter_dropped_when_a_place_is_its_own_gives_it_on() {
+    let bulkhead = plain(1, 2);
+    let place = entered(&bulkhead, Normal);
+    let (first, mut second) = (queued(&bulkhead, Normal), queued(&bulkhead, Normal));
+    drop(place);
+    drop(first);
+    let Poll::Ready(Ok(place)) = look(&mut second) else { panic!("the place is lost") };
+    drop(place);
+    assert_eq!(counts(&bulkhead), (0, 0));
+}
+
+#[test]
+fn a_waiter_dropped_before_its_turn_leaves_the_queue() {
+    let bulkhead = plain(1, 2);
+    let place = entered(&bulkhead, Normal);
+    let (first, mut second) = (queued(&bulkhead, Normal), queued(&bulkhead, Normal));
+    drop(first);
+    assert_eq!(counts(&bulkhead), (1, 1));
+    drop(place);
+    assert!(matches!(look(&mut second), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn nobody_overtakes_who_is_as_critical() {
+    let bulkhead = bulkhead(2, 4, Reserve { critical: 0.5, normal: 0.0 });
+    let place = entered(&bulkhead, Normal);
+    let mut waits = queued(&bulkhead, Normal);
+    // One of the two places is kept for it.
+    let critical = entered(&bulkhead, Critical);
+    let _behind = queued(&bulkhead, Normal);
+    drop(place);
+    assert!(look(&mut waits).is_pending(), "the one place for all is the critical one's");
+    drop(critical);
+    assert!(matches!(look(&mut waits), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn places_are_kept_for_the_more_critical() {
+    let bulkhead = bulkhead(10, 0, Reserve { critical: 0.1, normal: 0.2 });
+    let fill = |criticality| {
+        let mut places = Vec::new();
+        while let Entry::Entered(place) = enter(&bulkhead, criticality) {
+            places.push(place);
+        }
+        places
+    };
+    let places = [fill(Sheddable), fill(Normal), fill(Critical)];
+    assert_eq!([places[0].len(), places[1].len(), places[2].len()], [7, 2, 1]);
+    bulkhead.set_limit(1);
+    drop(places);
+    assert_eq!(fill(Sheddable).len(), 1, "one place is left to each");
+}
+
+#[test]
+fn a_raised_limit_lets_in_who_waits_and_a_lowered_one_lets_none() {
+    let bulkhead = plain(2, 3);
+    let mut places = vec![entered(&bulkhead, Normal), entered(&bulkhead, Normal)];
+    let mut line = [(); 3].map(|()| queued(&bulkhead, Normal));
+    bulkhead.set_limit(4);
+    for waiting in &mut line[..2] {
+        let Poll::Ready(Ok(place)) = look(waiting) else { panic!("no place") };
+        places.push(place);
+    }
+    assert!(look(&mut line[2]).is_pending());
+    bulkhead.set_limit(2);
+    places.truncate(2);
+    assert_eq!(counts(&bulkhead), (2, 1), "two had to leave first");
+    places.truncate(1);
+    assert!(matches!(look(&mut line[2]), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_reload_changes_the_queue() {
+    let bulkhead = plain(1, 1);
+    let _place = entered(&bulkhead, Normal);
+    let _first = queued(&bulkhead, Normal);
+    assert!(matches!(enter(&bulkhead, Normal), Entry::Full));
+    let reserve = Reserve::default();
+    let queue_time = Duration::from_secs(1);
+    bulkhead.change(Settings { in_flight: 1, queue: 2, queue_time, reserve });
+    let second = queued(&bulkhead, Normal);
+    assert_eq!(second.patience(), queue_time);
+    bulkhead.change(Settings { in_flight: 3, queue: 0, queue_time, reserve });
+    assert_eq!(counts(&bulkhead), (3, 0), "there is room for both");
+}
+
+#[test]
+fn who_waits_too_long_is_told_and_is_out_of_the_queue() {
+    let bulkhead = plain(1, 1);
+    let place = entered(&bulkhead, Normal);
+    let mut wait = pin!(queued(&bulkhead, Normal).until(ready(())));
+    let late = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(late, Poll::Ready(Err(Refused::TooLate))));
+    let waits = queued(&bulkhead, Normal);
+    drop(place);
+    let mut wait = pin!(waits.until(ready(())));
+    let both = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(
+        matches!(both, Poll::Ready(Ok(_))),
+        "a place and the time in one moment: the place wins"
+    );
+}
+
+/// As a runtime of one thread does: sleeps until woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// A timer that is up after some polls, so that waiters are dropped in every moment.
+fn polls(mut left: u32) -> impl Future<Output = ()> {
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+#[test]
+fn many_threads_never_exceed_the_limit_and_lose_no_place() {
+    const LIMIT: u32 = 3;
+    const TURNS: u32 = 20_000;
+    let bulkhead = plain(LIMIT, 4);
+    let (inside, served) = (AtomicU32::new(0), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for number in 0..8_u32 {
+            let (bulkhead, inside, served) = (&bulkhead, &inside, &served);
+            scope.spawn(move || {
+                for turn in 0..TURNS {
+                    let criticality = Criticality::ALL[((turn + number) % 3) as usize];
+                    let place = match enter(bulkhead, criticality) {
+                        Entry::Entered(place) => Some(place),
+                        Entry::MustWait(waiting) if turn % 4 == 0 => {
+                            block_on(waiting.until(polls(turn % 8))).ok()
+                        }
+                        Entry::MustWait(waiting) => block_on(waiting.until(pending())).ok(),
+                        Entry::Full => None,
+                    };
+                    if place.is_some() {
+                        served.fetch_add(1, Ordering::Relaxed);
+                        assert!(inside.fetch_add(1, Ordering::SeqCst) < LIMIT, "one too many");
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(counts(&bulkhead), (0, 0));
+    assert!(served.into_inner() > TURNS / 10);
+}
+
+/// What may happen to a bulkhead; numbers choose among those who are there.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Enter(Criticality),
+    Leave(usize),
+    Abandon(usize),
+    Look(usize),
+    Limit(u32),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let criticality = prop_oneof![Just(Critical), Just(Normal), Just(Sheddable)];
+    prop_oneof![
+        6 => criticality.prop_map(Step::Enter),
+        4 => any::<usize>().prop_map(Step::Leave),
+        2 => any::<usize>().prop_map(Step::Abandon),
+        3 => any::<usize>().prop_map(Step::Look),
+        1 => (1..5_u32).prop_map(Step::Limit),
+    ]
+}
+
+/// The same in the simplest words: a list of who waits, sorted whenever one is chosen.
+struct Model {
+    limit: u32,
+    reserve: Reserve,
+    queue: usize,
+    in_flight: u32,
+    line: Vec<(Criticality, u32)>,
+}
+
+impl Model {
+    fn room(&self, criticality: Criticality) -> u32 {
+        super::rooms(self.limit, self.reserve)[criticality.index()]
+    }
+
+    /// Those that get a place now.
+    fn settle(&mut self) -> Vec<u32> {
+        let mut given = Vec::new();
+        while let Some(&(criticality, number)) = self.line.iter().min() {
+            if self.in_flight >= self.room(criticality) {
+                break;
+            }
+            self.line.retain(|other| other.1 != number);
+            self.in_flight += 1;
+            given.push(number);
+        }
+        given
+    }
+
+    /// Whether it enters, waits (perhaps in the stead of another) or finds it full.
+    fn enter(&mut self, criticality: Criticality, number: u32) -> (&'static str, Option<u32>) {
+        let first = !self.line.iter().any(|other| other.0 <= criticality);
+        if first && self.in_flight < self.room(criticality) {
+            self.in_flight += 1;
+            return ("entered", None);
+        }
+        let mut displaced = None;
+        if self.line.len() >= self.queue {
+            match self.line.iter().max().copied() {
+                Some(last) if last.0 > criticality => {
+                    self.line.retain(|other| *other != last);
+                    displaced = Some(last.1);
+                }
+                Some(_) | None => return ("full", None),
+            }
+        }
+        self.line.push((criticality, number));
+        ("waits", displaced)
+    }
+}
+
+struct Run {
+    bulkhead: Shared,
+    model: Model,
+    places: Vec<Place<Shared>>,
+    waiting: Vec<(u32, Waiting<Shared>)>,
+    /// Who has been given a place, or sent away, but has not looked yet.
+    told: Vec<(u32, bool)>,
+}
+
+impl Run {
+    fn new(limit: u32, queue: u32, reserve: Reserve) -> Self {
+        let model = Model { limit, reserve, queue: queue as usize, in_flight: 0, line: Vec::new() };
+        let bulkhead = bulkhead(limit, queue, reserve);
+        Self { bulkhead, model, places: Vec::new(), waiting: Vec::new(), told: Vec::new() }
+    }
+
+    fn step(&mut self, number: u32, step: Step) {
+        match step {
+            Step::Enter(criticality) => self.enter(number, criticality),
+            Step::Leave(_) if self.places.is_empty() => {}
+            Step::Leave(which) => {
+                drop(self.places.swap_remove(which % self.places.len()));
+                self.model.in_flight -= 1;
+                self.settle();
+            }
+            Step::Abandon(_) | Step::Look(_) if self.waiting.is_empty() => {}
+            Step::Abandon(which) => self.abandon(which % self.waiting.len()),
+            Step::Look(which) => self.look(which % self.waiting.len()),
+            Step::Limit(limit) => {
+                self.bulkhead.set_limit(limit);
+                self.model.limit = limit;
+                self.settle();
+            }
+        }
+        let expected = (self.model.in_flight, self.model.line.len() as u32);
+        assert_eq!(counts(&self.bulkhead), expected, "after {step:?}");
+    }
+
+    fn settle(&mut self) {
+        let given = self.model.settle();
+        self.told.extend(given.into_iter().map(|number| (number, true)));
+    }
+
+    fn enter(&mut self, number: u32, criticality: Criticality) {
+        let (expected, displaced) = self.model.enter(criticality, number);
+        let got = match enter(&self.bulkhead, criticality) {
+            Entry::Entered(place) => {
+                assert!(self.model.in_flight <= self.model.limit);
+                self.places.push(place);
+                "entered"
+            }
+            Entry::MustWait(waiting) => {
+                self.waiting.push((number, waiting));
+                "waits"
+            }
+            Entry::Full => "full",
+        };
+        assert_eq!(got, expected, "{criticality:?}");
+        self.told.extend(displaced.map(|number| (number, false)));
+    }
+
+    fn abandon(&mut self, which: usize) {
+        let (number, waiting) = self.waiting.swap_remove(which);
+        drop(waiting);
+        self.model.line.retain(|other| other.1 != number);
+        if self.take_told(number) == Some(true) {
+            self.model.in_flight -= 1;
+            self.settle();
+        }
+    }
+
+    fn look(&mut self, which: usize) {
+        let number = self.waiting[which].0;
+        let got = look(&mut self.waiting[which].1);
+        match (got, self.take_told(number)) {
+            (Poll::Ready(Ok(place)), Some(true)) => self.places.push(place),
+            (Poll::Ready(Err(Refused::Displaced)), Some(false)) => {}
+            (Poll::Pending, None) => return,
+            (got, told) => panic!("number {number} got {got:?}, expected {told:?}"),
+        }
+        drop(self.waiting.swap_remove(which));
+    }
+
+    fn take_told(&mut self, number: u32) -> Option<bool> {
+        let place = self.told.iter().position(|told| told.0 == number)?;
+        Some(self.told.swap_remove(place).1)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn it_does_as_a_list_does(
+        limit in 1..5_u32,
+        queue in 0..5_u32,
+        kept in prop_oneof![Just(0.0), Just(0.25)],
+        steps in prop::collection::vec(any_step(), 1..80),
+    ) {
+        let mut run = Run::new(limit, queue, Reserve { critical: kept, normal: kept });
+        for (number, step) in steps.into_iter().enumerate() {
+            run.step(number as u32, step);
+        }
+        let Run { bulkhead, model: _, places, waiting, told: _ } = run;
+        // In any order: here those who wait go last, and are handed places while they go.
+        drop(places);
+        drop(waiting);
+        prop_assert_eq!(counts(&bulkhead), (0, 0));
+    }
+}
