@@ -3,8 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use gateway::config;
+use gateway::config::{
+    self, Balance, CircuitBreaker, Ejection, Fallback, Guards, HealthCheck, Hedge, HedgeAfter,
+    InFlightLimit, KeyOf, Limit, Overload, Probe, Resilience, Retry, RetryBudget, RetryOn,
+};
 use proptest::{prop_assert, proptest};
 
 /// What stands between the config and what we say of it.
@@ -16,6 +20,12 @@ fn said(text: &str) -> String {
         Ok(_) => "good\n".to_owned(),
         Err(problems) => problems.to_string(),
     }
+}
+
+/// A config of a listener and this.
+fn taken(text: &str) -> config::Config {
+    let taken = config::from_text("config.toml", &format!("{LISTENER}{text}"));
+    taken.map_err(|problems| problems.to_string()).unwrap()
 }
 
 fn here() -> PathBuf {
@@ -127,6 +137,108 @@ fn defaults_come_before_what_a_route_says_itself() {
 }
 
 #[test]
+fn what_is_not_said_of_resilience_has_safe_defaults() {
+    let config = taken("[upstreams.users]\nservers = [\"127.0.0.1:1\"]\n");
+    let (share, time) = (Some(0.9), Duration::from_millis);
+    let overload = Overload {
+        loop_delay: Some(time(100)),
+        memory: share,
+        connections: share,
+        descriptors: share,
+    };
+    assert_eq!((config.overload, config.server.zone), (overload, None));
+    let upstream = &config.upstreams[0];
+    assert_eq!((&upstream.balance, &upstream.guards), (&Balance::RoundRobin, &Guards::default()));
+    let status = |code| RetryOn::Status(http::StatusCode::from_u16(code).unwrap());
+    let expected = Resilience {
+        sticky: None,
+        subset: None,
+        failover_below: 0.7,
+        panic_below: 0.5,
+        slow_start: time(10_000),
+        health_check: None,
+        ejection: Some(Ejection {
+            consecutive_failures: Some(5),
+            error_rate: Some(0.3),
+            minimum: 20,
+            slower_than: Some(5.0),
+            stalled: Some(time(1_000)),
+            window: time(5_000),
+            base: time(5_000),
+            max: time(300_000),
+            at_most: 0.5,
+        }),
+        retry: Some(Retry {
+            attempts: 3,
+            on: vec![RetryOn::Connect, RetryOn::Reset, status(502), status(503), status(504)],
+            backoff: time(25),
+            backoff_max: time(250),
+            body_bytes: 64 << 10,
+        }),
+        hedge: None,
+        budget: RetryBudget { share: 0.2, floor: 10.0 },
+    };
+    assert_eq!(upstream.resilience, expected);
+}
+
+#[test]
+fn an_empty_table_of_resilience_has_its_defaults() {
+    let config = taken(
+        "[upstreams.users]\nservers = [\"127.0.0.1:1\"]\nhedge = {}\nlimit = {}\ncircuit-breaker = {}\n\
+         balance = { consistent-hash = { by = \"client\" } }\nhealth-check = { path = \"/health\" }\n\
+         fallback = { body = \"sorry\" }\n[upstreams.news]\nservers = [\"127.0.0.1:2\"]\n\
+         limit = { adaptive = true }\nejection = { at-most = 0 }\nretry = { attempts = 1 }\n",
+    );
+    let [news, users] = &config.upstreams[..] else { panic!("two upstreams") };
+    let time = Duration::from_secs;
+    let hash = Balance::ConsistentHash { by: KeyOf::Client, bounded_load: Some(1.25) };
+    assert_eq!(users.balance, hash);
+    assert_eq!(users.resilience.hedge, Some(Hedge { after: HedgeAfter::Quantile(0.95) }));
+    let path = http::uri::PathAndQuery::from_static("/health");
+    let probe = Probe::Http { path, status: vec![http::StatusCode::OK], body: None, host: None };
+    let check =
+        HealthCheck { probe, interval: time(5), timeout: time(1), up: 2, down: 3, port: None };
+    assert_eq!(users.resilience.health_check, Some(check));
+    let breaker = CircuitBreaker {
+        error_rate: Some(0.5),
+        slow_rate: Some(0.8),
+        slow: time(2),
+        window: time(10),
+        minimum: 20,
+        open_for: time(5),
+        probes: 3,
+    };
+    let limit = |in_flight| Limit { in_flight, queue: 128, queue_time: Duration::from_millis(100) };
+    let fallback = Fallback::Answer {
+        status: http::StatusCode::SERVICE_UNAVAILABLE,
+        content_type: Some(http::HeaderValue::from_static("text/plain; charset=utf-8")),
+        body: "sorry".to_owned(),
+    };
+    let guards = Guards {
+        circuit_breaker: Some(breaker),
+        limit: Some(limit(InFlightLimit::Fixed(512))),
+        fallback: Some(fallback),
+    };
+    assert_eq!(users.guards, guards);
+    let adaptive = InFlightLimit::Adaptive { min: 8, max: 1_024 };
+    assert_eq!(news.guards.limit, Some(limit(adaptive)));
+    assert_eq!((&news.resilience.ejection, &news.resilience.retry), (&None, &None));
+}
+
+#[test]
+fn an_upstream_is_equal_to_itself_beside_others() {
+    let users = "[upstreams.users]\nservers = [\"127.0.0.1:1\"]\nfallback = { upstream = \"zoo\" }\n\
+                 [upstreams.zoo]\nservers = [\"127.0.0.1:2\"]\n";
+    let before = taken(users);
+    let after = taken(&format!("[upstreams.animals]\nservers = [\"127.0.0.1:3\"]\n{users}"));
+    let (old, new) = (&before.upstreams[0], &after.upstreams[1]);
+    assert_eq!(*old, config::Upstream { place: old.place, ..new.clone() });
+    assert_eq!(new.guards.fallback, Some(Fallback::Upstream("zoo".to_owned())));
+    let ids = ["animals", "users", "zoo", "zebras"].map(|name| after.upstream_id(name));
+    assert_eq!(ids.map(|id| id.map(|id| id.0)), [Some(0), Some(1), Some(2), None]);
+}
+
+#[test]
 fn routes_without_a_name_are_called_by_what_tells_them_apart() {
     let text = format!(
         "{LISTENER}\
@@ -199,7 +311,7 @@ proptest! {
     /// Whatever stands in a file, it is taken or refused with places that are in it.
     #[test]
     fn no_text_stops_the_program(
-        cut in 0_usize..4_000,
+        cut in 0_usize..8_000,
         length in 0_usize..40,
         put in "[\\[\\]{}=\"'$,.a-z0-9é\n -]{0,12}",
     ) {

@@ -13,10 +13,13 @@ use super::load::Files;
 use super::source::{Place, Sources};
 use super::{Config, UpstreamId};
 
+use links::Links;
+
 mod address;
 mod certificate;
 mod guards;
 mod health;
+mod links;
 mod process;
 mod resilience;
 mod route;
@@ -45,7 +48,9 @@ pub(super) fn check(files: Files) -> Result<Config, Problems> {
             .map(|(index, (name, _))| (name.clone(), UpstreamId(index)))
             .collect(),
         plugins: checking.named_plugins(plugins),
+        links: Links::of(&upstreams),
     };
+    checking.no_circles(&names.links);
     let upstreams = upstreams
         .into_iter()
         .filter_map(|(name, upstream)| checking.upstream(name, upstream, &names))
@@ -117,6 +122,8 @@ impl Parts {
 struct Names {
     upstreams: BTreeMap<String, UpstreamId>,
     plugins: BTreeMap<String, PluginSettings>,
+    /// What the upstreams ask of each other and of routes.
+    links: Links,
 }
 
 /// The work of checking: what was found wrong so far.

@@ -52,6 +52,17 @@ impl Fault {
         self
     }
 
+    /// A word stands where it is the one key of a table.
+    pub(super) fn of_word(mut self, word: &str) -> Self {
+        if let What::Value { found, expected } = &mut self.what
+            && *found == A_WORD
+        {
+            *found = quoted(word);
+            *expected = format!("a table such as {{ {word} = {{ … }} }}");
+        }
+        self
+    }
+
     /// What to leave out to read on, unless that was said nearer to it.
     pub(super) fn pass_over(mut self, start: usize) -> Self {
         self.pass_over.get_or_insert(start);
@@ -114,7 +125,8 @@ impl What {
             ),
             Self::SecondKey { found } => (
                 format!("`{found}` is a second key {within}, which takes one"),
-                Some("write each in braces of its own: [{ … }, { … }]".to_owned()),
+                (key == "plugins")
+                    .then(|| "write each in braces of its own: [{ … }, { … }]".to_owned()),
             ),
             Self::MissingKey(missing) => (format!("missing key `{missing}` {within}"), None),
             Self::SecretInPlace { known } => (
@@ -143,11 +155,16 @@ impl de::Error for Fault {
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let expected = match (found, expected_words(&expected.to_string())) {
-            (Unexpected::Unsigned(found), _) if found > u32::MAX.into() => {
+        let is_beyond = match found {
+            Unexpected::Unsigned(found) => found > u32::MAX.into(),
+            Unexpected::Signed(found) => found > u32::MAX.into(),
+            _ => false,
+        };
+        let expected = match expected_words(&expected.to_string()) {
+            words if is_beyond && WHOLE_NUMBERS.contains(&words.as_str()) => {
                 format!("a whole number up to {}", u32::MAX)
             }
-            (_, expected) => expected,
+            words => words,
         };
         What::Value { found: found_words(found), expected }.into()
     }
@@ -189,7 +206,7 @@ fn found_words(found: Unexpected<'_>) -> String {
         Unexpected::Str(text) | Unexpected::Other(text) => quoted(text),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a table".to_owned(),
-        Unexpected::UnitVariant => "a word alone".to_owned(),
+        Unexpected::UnitVariant => A_WORD.to_owned(),
         Unexpected::Bytes(_)
         | Unexpected::Unit
         | Unexpected::Option
@@ -202,6 +219,11 @@ fn found_words(found: Unexpected<'_>) -> String {
 }
 
 const A_LIST: &str = "a list";
+const A_WORD: &str = "a word alone";
+
+/// Numbers whose kind says no upper bound.
+const WHOLE_NUMBERS: [&str; 3] =
+    ["a whole number, 0 or more", "a whole number, 1 or more", "a whole number"];
 
 /// What serde expects, without Rust's names of types.
 fn expected_words(expected: &str) -> String {
@@ -209,14 +231,17 @@ fn expected_words(expected: &str) -> String {
         "u8" => "a whole number from 0 to 255",
         "u16" => "a whole number from 0 to 65535",
         "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64"
-        | "a nonzero usize" => "a whole number, 1 or more",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u8" | "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => {
+            "a whole number, 1 or more"
+        }
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "path string" | "a borrowed string" => "a text in quotes",
         "a sequence" => A_LIST,
         "a map" | "newtype variant" => "a table",
+        "unit" => "written as a word alone",
         other if other.starts_with("struct ") || other.starts_with("tuple ") => "a table",
         other if other == "enum" || other.starts_with("enum ") => "a table with one key",
         other => other,

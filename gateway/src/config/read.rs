@@ -178,7 +178,12 @@ impl<'de> Deserializer<'de> for Node<'de> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match self.value.get_ref() {
-            DeValue::String(text) => visitor.visit_enum(text.as_ref().into_deserializer()),
+            DeValue::String(text) => visitor
+                .visit_enum(text.as_ref().into_deserializer())
+                .map_err(|fault: Fault| fault.of_word(text)),
+            DeValue::Table(table) if table.is_empty() => {
+                Err(Fault::not_a_choice("empty table", variants))
+            }
             DeValue::Table(table) => self.visit_table::<V>(table, |entries| {
                 visitor.visit_enum(MapAccessDeserializer::new(entries))
             }),

@@ -50,7 +50,7 @@ pub struct Resilience {
     pub subset: Option<Subset>,
     /// The next priority group helps when the healthy share of a group is less; 0 to 1.
     pub failover_below: f64,
-    /// All servers are used, healthy or not, when the healthy share is less; 0 to 1, 0: never.
+    /// All servers are used, healthy or not, when the healthy share is less and no other group can help; 0 to 1, 0: never.
     pub panic_below: f64,
     /// How long the share of a server that is new or back grows; zero: none.
     pub slow_start: Duration,
@@ -300,10 +300,10 @@ pub enum Criticality {
 pub struct Overload {
     /// How late a worker's loop comes round.
     pub loop_delay: Option<Duration>,
-    /// The share of the memory the process may use, more than 0 and at most 1.
+    /// The share of the memory the process may use, more than 0 and less than 1.
     pub memory: Option<f64>,
-    /// The share of `limits.connections`, more than 0 and at most 1.
+    /// The share of `limits.connections`, more than 0 and less than 1.
     pub connections: Option<f64>,
-    /// The share of the file descriptors the process may open, more than 0 and at most 1.
+    /// The share of the file descriptors the process may open, more than 0 and less than 1.
     pub descriptors: Option<f64>,
 }

@@ -184,6 +184,7 @@ fn number(count: NonZeroU32) -> usize {
 
 fn bytes(count: u64) -> String {
     match count {
+        0 => "0B".to_owned(),
         _ if count >= 1 << 30 => format!("{}GiB", count >> 30),
         _ if count >= 1 << 20 => format!("{}MiB", count >> 20),
         _ => format!("{}KiB", count >> 10),

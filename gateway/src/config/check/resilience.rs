@@ -43,17 +43,17 @@ impl Checking {
         servers: &[UpstreamServer],
     ) -> Option<Resilience> {
         let sticky = upstream.sticky.take().map(|sticky| self.sticky(sticky.value));
-        let subset = upstream.subset.take().map(|subset| self.subset(subset.value, servers));
+        let subset = upstream.subset.take();
+        let subset = subset.map(|subset| self.subset(subset.value, servers, &upstream.servers));
         let health_check = upstream.health_check.take();
         let health_check = health_check.map(|check| self.health_check(check, upstream, servers));
-        self.groups_help_before_panic(upstream, servers);
-        let hedge = upstream.hedge.take().map(|hedge| hedge_of(&hedge.value));
+        let hedge = upstream.hedge.take().map(|hedge| self.hedge(&hedge, upstream));
         self.budget_is_used(&upstream.retry, hedge.as_ref());
         Some(Resilience {
             sticky: all(sticky)?,
             subset: all(subset)?,
-            failover_below: upstream.failover_below.value.0,
-            panic_below: upstream.panic_below.value.0,
+            failover_below: upstream.failover_below.0,
+            panic_below: upstream.panic_below.0,
             slow_start: upstream.slow_start.0,
             health_check: all(health_check)?,
             ejection: self.ejection(&upstream.ejection),
@@ -72,12 +72,20 @@ impl Checking {
         Some(Sticky { cookie, ttl: ttl.map(|ttl| ttl.0) })
     }
 
-    fn subset(&mut self, subset: file::Subset, servers: &[UpstreamServer]) -> Option<Subset> {
+    fn subset(
+        &mut self,
+        subset: file::Subset,
+        servers: &[UpstreamServer],
+        said: &At<Vec<At<file::UpstreamServer>>>,
+    ) -> Option<Subset> {
         let file::Subset { by, label, otherwise } = subset;
-        let by = self.take(by.place, key_of(&by.value));
+        let by = self.take(by.place, key_of(&by.value).and_then(label_of));
         let known = servers.iter().flat_map(|server| server.labels.keys());
         let known = known.map(|label| (label.clone(), ())).collect();
-        self.known_label(&label, &known);
+        // A server that could not be read may have it.
+        if said.whole && !self.has_problem_in(said.place) {
+            self.known_label(&label, &known);
+        }
         Some(Subset {
             by: by?,
             label: label.value,
@@ -142,6 +150,24 @@ impl Checking {
         })
     }
 
+    fn hedge(&mut self, hedge: &At<file::Hedge>, upstream: &file::Upstream) -> Hedge {
+        let after = match hedge.value.after {
+            file::PointOrTime::Point(share) => HedgeAfter::Quantile(share),
+            file::PointOrTime::Time(time) => HedgeAfter::Time(time),
+        };
+        let response = upstream.timeout.response.0;
+        if let HedgeAfter::Time(time) = after
+            && time >= response
+        {
+            self.refuse(
+                hedge.place,
+                format!("no second request is ever sent: `timeout.response` is {}", Time(response)),
+                "make `after` shorter",
+            );
+        }
+        Hedge { after }
+    }
+
     /// A budget of nothing beside what needs it.
     fn budget_is_used(&mut self, retry: &file::Retry, hedge: Option<&Hedge>) {
         if retry.budget.value.0 > 0.0 || retry.floor.0 > 0.0 {
@@ -157,24 +183,6 @@ impl Checking {
             format!("a budget and a floor of 0 leave nothing to {needed} with"),
             "raise one of them, or write attempts = 1 and leave `hedge` out",
         );
-    }
-
-    /// With several priority groups: whether the next one gets to help.
-    fn groups_help_before_panic(&mut self, upstream: &file::Upstream, servers: &[UpstreamServer]) {
-        let (failover, panic) = (&upstream.failover_below, &upstream.panic_below);
-        let first = servers.first().map(|server| server.priority);
-        let one_group = servers.iter().all(|server| Some(server.priority) == first);
-        if !one_group && panic.value.0 > failover.value.0 {
-            let place = said(panic.place, failover.place);
-            self.refuse(
-                place,
-                format!(
-                    "`panic-below` is {} and `failover-below` {}, so failed servers are used before the next group is",
-                    panic.value.0, failover.value.0
-                ),
-                "make `panic-below` the smaller one",
-            );
-        }
     }
 
     /// A name of letters, digits and a few signs.
@@ -241,14 +249,6 @@ pub(super) fn criticality(criticality: file::Criticality) -> Criticality {
     }
 }
 
-fn hedge_of(hedge: &file::Hedge) -> Hedge {
-    let after = match hedge.after {
-        file::PointOrTime::Point(share) => HedgeAfter::Quantile(share),
-        file::PointOrTime::Time(time) => HedgeAfter::Time(time),
-    };
-    Hedge { after }
-}
-
 fn retry_on(reason: file::RetryOn) -> Option<RetryOn> {
     match reason {
         file::RetryOn::Connect => Some(RetryOn::Connect),
@@ -274,6 +274,15 @@ pub(super) fn key_of(text: &str) -> Result<KeyOf, Problem> {
         Some(("path", name)) => Ok(KeyOf::Path(name.to_owned())),
         Some(("query", name)) => Ok(KeyOf::Query(name.to_owned())),
         Some((_, _)) => Err(wrong()),
+    }
+}
+
+/// What may be the value of a label.
+fn label_of(key: KeyOf) -> Result<KeyOf, Problem> {
+    match key {
+        KeyOf::Client => Err(Problem::nowhere("no label is a client's address")
+            .help("use balance = { consistent-hash = { by = \"client\" } }")),
+        KeyOf::Header(_) | KeyOf::Cookie(_) | KeyOf::Path(_) | KeyOf::Query(_) => Ok(key),
     }
 }
 

@@ -79,6 +79,7 @@ impl Checking {
                 "give it one of upstream, redirect and respond",
             ),
         }
+        self.route_links(&route, path.as_ref(), &common.names.links);
         let path = path?;
         let guards = self.route_guards(&mut route, common.names);
         let action = self.action(&mut route, &path, common.names);

@@ -65,6 +65,12 @@ number! {
 }
 
 number! {
+    /// A share at which something begins that ends when all is taken.
+    Threshold, "a share of more than 0 and less than 1, such as 0.9", |number| number > 0.0 && number < 1.0,
+    { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 }
+}
+
+number! {
     /// So many times as much as what is usual: more than 1.
     Factor, "a factor of more than 1 and up to 1000, such as 1.5", |number| number > 1.0 && number <= 1_000.0,
     { "type": "number", "exclusiveMinimum": 1, "maximum": 1000 }

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::numbers::{EachSecond, Factor, OrNone, PointOrTime, Reached, Share, some};
+use super::numbers::{EachSecond, Factor, OrNone, PointOrTime, Reached, Share, Threshold, some};
 use super::values::{Timeout, count, kibibytes, milliseconds, nowhere, timeout};
 use super::{At, table};
 
@@ -309,10 +309,10 @@ table! {
         /// How late a worker comes round to its sockets; or "none". Default: 100ms.
         loop_delay: OrNone<Timeout> = some(Timeout(milliseconds(100).0)),
         /// The share of the memory the process may use (cgroup, or the machine); or "none". Default: 0.9.
-        memory: OrNone<Reached> = some(Reached(0.9)),
+        memory: OrNone<Threshold> = some(Threshold(0.9)),
         /// The share of `limits.connections`; or "none". Default: 0.9.
-        connections: OrNone<Reached> = some(Reached(0.9)),
+        connections: OrNone<Threshold> = some(Threshold(0.9)),
         /// The share of the file descriptors the process may open; or "none". Default: 0.9.
-        descriptors: OrNone<Reached> = some(Reached(0.9)),
+        descriptors: OrNone<Threshold> = some(Threshold(0.9)),
     }
 }

@@ -14,7 +14,7 @@ use super::numbers::Share;
 use super::resilience::{
     Balance, CircuitBreaker, Ejection, Fallback, HealthCheck, Hedge, Limit, Retry, Sticky, Subset,
 };
-use super::values::{Timeout, nowhere, seconds, timeout};
+use super::values::{Timeout, seconds, timeout};
 use super::{At, table};
 
 /// A group of servers.
@@ -50,11 +50,11 @@ pub(in crate::config) struct Upstream {
     /// The servers of the next `priority` help when the healthy share of a group is less; 0: when none is healthy.
     /// Default: 0.7, near Envoy's overprovisioning of 1.4.
     #[serde(default = "failover_below")]
-    pub(in crate::config) failover_below: At<Share>,
-    /// All servers are used, healthy or not, when the healthy share is less; 0: never. Default: 0.5, as Envoy: the few
-    /// that are left would fail, too.
+    pub(in crate::config) failover_below: Share,
+    /// All servers are used, healthy or not, when the healthy share is less and no other group can help; 0: never.
+    /// Default: 0.5, as Envoy: the few that are left would fail, too.
     #[serde(default = "panic_below")]
-    pub(in crate::config) panic_below: At<Share>,
+    pub(in crate::config) panic_below: Share,
     /// How long the share of a server that is new or back grows to its whole; 0s: it has it at once. Default: 10s, for
     /// caches, compilers and pools to warm up.
     #[serde(default = "slow_start")]
@@ -145,13 +145,13 @@ impl<'de> Deserialize<'de> for UpstreamServer {
 super::values::text_or!(UpstreamServer, "UpstreamServer", ServerTable);
 
 /// The default share of healthy servers below which the next priority group helps.
-fn failover_below() -> At<Share> {
-    nowhere(Share(0.7))
+fn failover_below() -> Share {
+    Share(0.7)
 }
 
 /// The default share of healthy servers below which all are used.
-fn panic_below() -> At<Share> {
-    nowhere(Share(0.5))
+fn panic_below() -> Share {
+    Share(0.5)
 }
 
 /// The default time in which a new server's share grows.

@@ -75,11 +75,26 @@ pub(in crate::config) struct Timeout(pub(in crate::config) Duration);
 
 impl<'de> Deserialize<'de> for Timeout {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Time(duration) = Time::deserialize(deserializer)?;
-        if duration.is_zero() {
-            return Err(D::Error::custom("must be longer than 0, which would refuse everything"));
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Timeout;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"250ms\", \"10s\" or \"1h30m\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Timeout, E> {
+                let wrong = Unexpected::Str(text);
+                match Time::deserialize(text.into_deserializer()) {
+                    Ok(Time(Duration::ZERO)) => Err(E::invalid_value(wrong, &"longer than 0")),
+                    Ok(Time(duration)) => Ok(Timeout(duration)),
+                    Err::<_, E>(_) => Err(E::invalid_value(wrong, &self)),
+                }
+            }
         }
-        Ok(Self(duration))
+
+        deserializer.deserialize_str(Text)
     }
 }
 
