@@ -13,6 +13,8 @@ use crate::config::{CircuitBreaker, Fallback, Guards, InFlightLimit, Limit, file
 
 /// More requests than any server answers at once.
 const IN_FLIGHT_MAX: u32 = 1_000_000;
+/// More are no probes.
+const PROBES_MAX: u32 = 1_000;
 /// Each waiting request costs some KiB.
 const QUEUE_MAX: u32 = 100_000;
 
@@ -44,6 +46,7 @@ impl Checking {
             );
             return None;
         }
+        self.bounded("probes", probes.place, probes.value.get(), PROBES_MAX);
         Some(CircuitBreaker {
             error_rate: error_rate.value.0.map(|rate| rate.0),
             slow_rate: slow_rate.0.map(|rate| rate.0),
@@ -51,7 +54,7 @@ impl Checking {
             window: window.0,
             minimum: minimum.get(),
             open_for: open_for.0,
-            probes: probes.get(),
+            probes: probes.value.get(),
         })
     }
 

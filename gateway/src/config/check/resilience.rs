@@ -133,8 +133,8 @@ impl Checking {
         let file::Retry { attempts, on, backoff, backoff_max, budget: _, floor: _, body } = retry;
         self.bounded("attempts", attempts.place, attempts.value.get(), ATTEMPTS_MAX);
         self.not_more(
-            ("backoff", backoff.place, backoff.value),
-            ("backoff-max", backoff_max.place, backoff_max.value),
+            ("backoff", backoff.place, Time(backoff.value.0)),
+            ("backoff-max", backoff_max.place, Time(backoff_max.value.0)),
         );
         self.no_twins("this reason", on.value.iter().map(|reason| (reason.value, reason.place)));
         if on.value.is_empty() && on.whole {

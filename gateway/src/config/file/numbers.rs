@@ -1,16 +1,15 @@
-//! Numbers with bounds that several tables use: shares, factors, rates; and "none" in place of one.
+//! Numbers and durations with bounds that several tables use; and "none" in place of one.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use plugins::units::Time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IntoDeserializer, Unexpected, Visitor};
-
-use super::values::Timeout;
 
 /// A value whose kind can be said in words.
 pub(in crate::config) trait InWords {
@@ -82,6 +81,72 @@ number! {
     { "type": "number", "minimum": 0, "maximum": 1_000_000 }
 }
 
+/// Writes a duration with bounds: beyond them nobody means it, and sums of it could overflow.
+macro_rules! duration {
+    ($(#[$doc:meta])* $name:ident, $words:literal, $milliseconds:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(in crate::config) struct $name(pub(in crate::config) Duration);
+
+        impl InWords for $name {
+            const WORDS: &'static str = $words;
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let bounds = Bounds { words: $words, milliseconds: $milliseconds };
+                deserializer.deserialize_str(bounds).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                Time::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Time::json_schema(generator)
+            }
+        }
+    };
+}
+
+duration! {
+    /// A time that must pass before something happens.
+    Span, "a duration from \"1ms\" to \"1d\", such as \"10s\"", 1..=86_400_000
+}
+
+duration! {
+    /// A time that is looked back at.
+    Window, "a duration from \"10ms\" to \"1h\", such as \"10s\"", 10..=3_600_000
+}
+
+duration! {
+    /// A time to wait, which may be none.
+    Pause, "a duration up to \"1d\", such as \"10s\"", 0..=86_400_000
+}
+
+/// Reads a duration within its bounds.
+struct Bounds {
+    words: &'static str,
+    milliseconds: RangeInclusive<u128>,
+}
+
+impl Visitor<'_> for Bounds {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        match Time::deserialize(text.into_deserializer()) {
+            Ok(Time(time)) if self.milliseconds.contains(&time.as_millis()) => Ok(time),
+            Ok(Time(_)) | Err::<_, E>(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
 /// Reads a number that holds within its bounds. NaN is within none.
 struct Number {
     words: &'static str,
@@ -116,10 +181,6 @@ impl Visitor<'_> for Number {
             Err(_) => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
         }
     }
-}
-
-impl InWords for Timeout {
-    const WORDS: &'static str = "a duration longer than 0 such as \"250ms\", \"10s\" or \"1h30m\"";
 }
 
 impl InWords for NonZeroU32 {
@@ -206,15 +267,15 @@ impl<'de> Deserialize<'de> for PointOrTime {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "\"p50\" to \"p99.9\", or a duration longer than 0 such as \"250ms\" or \"10s\"",
+                    "\"p50\" to \"p99.9\", or a duration from \"1ms\" to \"1d\", such as \"50ms\"",
                 )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<PointOrTime, E> {
                 let read = match text.strip_prefix('p') {
                     Some(percent) => point(percent),
-                    None => Timeout::deserialize(text.into_deserializer())
-                        .map(|Timeout(time)| PointOrTime::Time(time))
+                    None => Span::deserialize(text.into_deserializer())
+                        .map(|Span(time)| PointOrTime::Time(time))
                         .map_err(|error: E| error)
                         .ok(),
                 };

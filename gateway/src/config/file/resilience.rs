@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
 
-use plugins::units::{Size, Time};
+use plugins::units::Size;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::numbers::{EachSecond, Factor, OrNone, PointOrTime, Reached, Share, Threshold, some};
-use super::values::{Timeout, count, kibibytes, milliseconds, nowhere, timeout};
+use super::numbers::{
+    EachSecond, Factor, OrNone, Pause, PointOrTime, Reached, Share, Span, Threshold, Window, some,
+};
+use super::values::{Timeout, count, kibibytes, nowhere};
 use super::{At, table};
 
 /// How a server is chosen.
@@ -95,9 +98,9 @@ table! {
         tcp: Option<At<bool>> = None,
         /// From one check of a server to its next, give or take a tenth, so that many gateways do not ask at once.
         /// Default: 5s.
-        interval: At<Timeout> = nowhere(timeout(5)),
+        interval: At<Span> = nowhere(span(5)),
         /// How long an answer may take; at most `interval`. Default: 1s.
-        timeout: At<Timeout> = nowhere(timeout(1)),
+        timeout: At<Span> = nowhere(span(1)),
         /// Good answers in a row that bring a server back. Default: 2, one may be luck.
         up: NonZeroU32 = count(2),
         /// Bad answers in a row that take a server out. Default: 3, one may be a lost packet.
@@ -127,13 +130,13 @@ table! {
         /// So many times slower than the median of the others; or "none". Default: 5.
         slower_than: OrNone<Factor> = some(Factor(5.0)),
         /// No answer for so long while requests wait and the others answer; or "none". Default: 1s.
-        stalled: OrNone<Timeout> = some(timeout(1)),
+        stalled: OrNone<Span> = some(span(1)),
         /// What is looked back at. Default: 5s.
-        window: Timeout = timeout(5),
+        window: Window = Window(Duration::from_secs(5)),
         /// How long the first ejection takes; each further one twice as long. Default: 5s.
-        base: At<Timeout> = nowhere(timeout(5)),
+        base: At<Span> = nowhere(span(5)),
         /// How long one takes at most. Default: 5m, as Envoy.
-        max: At<Timeout> = nowhere(timeout(300)),
+        max: At<Span> = nowhere(span(300)),
         /// The share of the servers that may be out, though one always may where there are two; 0: none is ever taken
         /// out. Default: 0.5, since when more than half fail it is not the servers.
         at_most: Share = Share(0.5),
@@ -151,9 +154,9 @@ table! {
         on: At<Vec<At<RetryOn>>> = nowhere(RetryOn::DEFAULT.map(nowhere).to_vec()),
         /// The first pause before another try; it doubles, and a random part of it is taken. A `Retry-After` of the
         /// server goes before it. Default: 25ms.
-        backoff: At<Time> = nowhere(milliseconds(25)),
+        backoff: At<Pause> = nowhere(Pause(Duration::from_millis(25))),
         /// The longest pause. Default: 250ms.
-        backoff_max: At<Time> = nowhere(milliseconds(250)),
+        backoff_max: At<Pause> = nowhere(Pause(Duration::from_millis(250))),
         /// What retries and hedges may add, as a share of the requests. Default: 0.2: a failing upstream gets at most 1.2
         /// times its load.
         budget: At<Share> = nowhere(Share(0.2)),
@@ -244,15 +247,16 @@ table! {
         /// The slow share of calls that opens it; or "none". Default: 0.8.
         slow_rate: OrNone<Reached> = some(Reached(0.8)),
         /// A call is slow that takes longer. Default: 2s.
-        slow: Timeout = timeout(2),
+        slow: Span = span(2),
         /// What is looked back at. Default: 10s.
-        window: Timeout = timeout(10),
+        window: Window = Window(Duration::from_secs(10)),
         /// Calls within `window` before it may open. Default: 20.
         minimum: NonZeroU32 = count(20),
         /// How long it stays open before it is tried. Default: 5s.
-        open_for: Timeout = timeout(5),
-        /// Calls that try it at a time, and that must go well to close it; a single failure opens it again. Default: 3.
-        probes: NonZeroU32 = count(3),
+        open_for: Span = span(5),
+        /// Calls that try it at a time, and that must go well to close it; up to 1000; a single failure
+        /// opens it again. Default: 3.
+        probes: At<NonZeroU32> = nowhere(count(3)),
     }
 }
 
@@ -270,7 +274,7 @@ table! {
         /// Requests that may wait, up to 100000; 0: none. Default: 128.
         queue: At<u32> = nowhere(128),
         /// How long one may wait. Default: 100ms: what has waited longer is seldom worth the work.
-        queue_time: Timeout = Timeout(milliseconds(100).0),
+        queue_time: Span = Span(Duration::from_millis(100)),
     }
 }
 
@@ -307,7 +311,7 @@ table! {
     /// `normal` ones, then new connections. The admin endpoint always answers. A key that is "none" is not looked at.
     Overload {
         /// How late a worker comes round to its sockets; or "none". Default: 100ms.
-        loop_delay: OrNone<Timeout> = some(Timeout(milliseconds(100).0)),
+        loop_delay: OrNone<Span> = some(Span(Duration::from_millis(100))),
         /// The share of the memory the process may use (cgroup, or the machine); or "none". Default: 0.9.
         memory: OrNone<Threshold> = some(Threshold(0.9)),
         /// The share of `limits.connections`; or "none". Default: 0.9.
@@ -315,4 +319,8 @@ table! {
         /// The share of the file descriptors the process may open; or "none". Default: 0.9.
         descriptors: OrNone<Threshold> = some(Threshold(0.9)),
     }
+}
+
+const fn span(seconds: u64) -> Span {
+    Span(Duration::from_secs(seconds))
 }

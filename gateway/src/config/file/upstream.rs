@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use plugins::units::Time;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-use super::numbers::Share;
+use super::numbers::{Pause, Share};
 use super::resilience::{
     Balance, CircuitBreaker, Ejection, Fallback, HealthCheck, Hedge, Limit, Retry, Sticky, Subset,
 };
-use super::values::{Timeout, seconds, timeout};
+use super::values::{Timeout, timeout};
 use super::{At, table};
 
 /// A group of servers.
@@ -58,7 +58,7 @@ pub(in crate::config) struct Upstream {
     /// How long the share of a server that is new or back grows to its whole; 0s: it has it at once. Default: 10s, for
     /// caches, compilers and pools to warm up.
     #[serde(default = "slow_start")]
-    pub(in crate::config) slow_start: Time,
+    pub(in crate::config) slow_start: Pause,
     /// Servers are asked how they are. Default: none.
     pub(in crate::config) health_check: Option<At<HealthCheck>>,
     /// Servers that fail requests are left out for a while. Default: on.
@@ -155,8 +155,8 @@ fn panic_below() -> Share {
 }
 
 /// The default time in which a new server's share grows.
-fn slow_start() -> Time {
-    seconds(10)
+fn slow_start() -> Pause {
+    Pause(Duration::from_secs(10))
 }
 
 /// What is spoken to the servers.

@@ -150,10 +150,6 @@ pub(super) const fn seconds(seconds: u64) -> Time {
     Time(Duration::from_secs(seconds))
 }
 
-pub(super) const fn milliseconds(milliseconds: u64) -> Time {
-    Time(Duration::from_millis(milliseconds))
-}
-
 pub(super) const fn timeout(seconds: u64) -> Timeout {
     Timeout(Duration::from_secs(seconds))
 }
