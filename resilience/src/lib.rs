@@ -4,12 +4,16 @@
 //! is tested in virtual time. What many workers touch is lock free on the usual path.
 
 pub mod balance;
+pub mod breaker;
+pub mod budget;
 pub mod bulkhead;
 pub mod checks;
 pub mod criticality;
 pub mod moment;
 pub mod overload;
+pub mod quantiles;
 pub mod random;
 mod sync;
+pub mod window;
 
 pub use moment::Moment;

@@ -3,9 +3,7 @@
 //! A feature and not `--cfg loom`: the rest of the workspace is not built again. With the feature the crate works inside
 //! `loom::model` only, so its unit tests are left out.
 
-#[allow(unused_imports, reason = "the first who needs it comes with the next commit")]
 #[cfg(feature = "model")]
 pub(crate) use loom::sync::atomic;
-#[allow(unused_imports, reason = "the first who needs it comes with the next commit")]
 #[cfg(not(feature = "model"))]
 pub(crate) use std::sync::atomic;
