@@ -9,6 +9,7 @@ pub mod budget;
 pub mod bulkhead;
 pub mod checks;
 pub mod criticality;
+pub mod deadline;
 pub mod moment;
 pub mod overload;
 pub mod quantiles;
