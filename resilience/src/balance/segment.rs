@@ -36,14 +36,24 @@ pub(super) struct Candidate {
 struct Turn(AtomicUsize);
 
 /// A server as it is at this moment, to be compared with others.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Seen {
-    place: usize,
-    /// Nanoseconds; 0 if not known.
+    /// Nanoseconds.
     time: f64,
     in_flight: f64,
     weight: f64,
 }
+
+/// Which of some servers is to be taken, and what was seen on the way.
+struct Compared {
+    place: usize,
+    /// The least time that is known; infinite if none is.
+    quickest: f64,
+    all_are_known: bool,
+}
+
+/// Stands for a time as long as none is known: the same for all.
+const UNKNOWN: f64 = 1.0;
 
 impl Segment {
     /// `candidates` is not empty and has at most 65,536 servers; those beyond get nothing but a hash's keys.
@@ -93,6 +103,10 @@ impl Segment {
 
     /// The first of the order from this turn on that has not been tried.
     fn untried_from(&self, turn: usize, tried: &impl Fn(usize) -> bool) -> Option<usize> {
+        let place = usize::from(*self.order.get(turn)?);
+        if !tried(self.candidates[place].server()) {
+            return Some(place);
+        }
         let (before, from) = self.order.split_at_checked(turn)?;
         let mut places = from.iter().chain(before).map(|&place| usize::from(place));
         places.find(|&place| !tried(self.candidates[place].server()))
@@ -155,42 +169,60 @@ impl Segment {
         call: Call,
         tried: &impl Fn(usize) -> bool,
     ) -> usize {
-        const CLEARLY: f64 = 1.25;
-        let count = if self.candidates.len() <= FEW { FEW - 1 } else { 1 };
-        let mut seen = [Seen::default(); FEW];
-        seen[0] = self.seen(first, loads, call);
-        let mut length = 1;
-        for place in self.others(first, count) {
-            if !tried(self.candidates[place].server()) {
-                seen[length] = self.seen(place, loads, call);
-                length += 1;
-            }
+        let seen = |place| self.seen(place, loads, call);
+        let compared = self.compare(first, UNKNOWN, &seen, tried);
+        if compared.all_are_known || compared.quickest == f64::INFINITY {
+            return compared.place;
         }
-        let seen = &mut seen[..length];
         // A new server counts as quick as the quickest: it gets its turns, but nobody else's, and no more than it can
         // carry, because requests in flight count from the first on.
-        let times = seen.iter().map(|seen| seen.time).filter(|&time| time > 0.0);
-        let neutral = times.fold(f64::INFINITY, f64::min).min(f64::MAX);
-        for seen in seen.iter_mut().filter(|seen| seen.time == 0.0) {
-            seen.time = if neutral < f64::MAX { neutral } else { 1.0 };
-        }
-        let now = seen[0];
+        self.compare(first, compared.quickest, &seen, tried).place
+    }
+
+    /// Servers without a time are taken to have the neutral one.
+    fn compare(
+        &self,
+        first: usize,
+        neutral: f64,
+        seen: &impl Fn(usize) -> Seen,
+        tried: &impl Fn(usize) -> bool,
+    ) -> Compared {
+        const CLEARLY: f64 = 1.25;
+        let count = if self.candidates.len() <= FEW { FEW - 1 } else { 1 };
+        let mut compared = Compared { place: first, quickest: f64::INFINITY, all_are_known: true };
+        let mut known = |place| {
+            let mut seen = seen(place);
+            if seen.time > 0.0 {
+                compared.quickest = compared.quickest.min(seen.time);
+            } else {
+                compared.all_are_known = false;
+                seen.time = neutral;
+            }
+            seen
+        };
+        let now = known(first);
         let mut best = now;
-        for other in &seen[1..] {
+        for place in self.others(first, count) {
+            if tried(self.candidates[place].server()) {
+                continue;
+            }
+            let other = known(place);
             let is_quick = other.time * CLEARLY < now.time;
             let is_free = (other.in_flight + 1.0) * now.weight <= now.in_flight * other.weight;
-            if (is_quick || is_free) && other.costs_less_than(&best) {
-                best = *other;
+            if (is_quick | is_free) && other.costs_less_than(&best) {
+                best = other;
+                compared.place = place;
             }
         }
-        best.place
+        compared
     }
 
     fn seen(&self, place: usize, loads: &impl Loads, call: Call) -> Seen {
         let candidate = &self.candidates[place];
+        // A signed number becomes an `f64` in one instruction.
+        let time = i64::try_from(loads.time(candidate.server(), call.now)).unwrap_or(i64::MAX);
         Seen {
-            place,
-            time: loads.time(candidate.server(), call.now) as f64,
+            time: time as f64,
             in_flight: f64::from(loads.in_flight(candidate.server())),
             weight: f64::from(candidate.weight),
         }
