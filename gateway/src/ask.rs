@@ -17,9 +17,11 @@ use crate::finish::{Asked, Finish};
 use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
+use crate::upstream::choice::{self, Choice};
+use crate::upstream::health::is_failure;
 use crate::upstream::request_body::{BodyLimits, Changes, RequestBody};
 use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
-use crate::upstream::{CallFailure, Called, Caller, call};
+use crate::upstream::{CallFailure, Called, Caller, Upstream, call};
 
 impl Visit<'_> {
     pub(crate) fn request_body(
@@ -86,6 +88,10 @@ impl Visit<'_> {
         // Plugins take their time; without them the head has just arrived.
         let now = if asking.route.chain.is_empty() { finish.started } else { Instant::now() };
         let mut timer = self.connection.timer(self.version);
+        let choice = match upstream.looks_at_requests() {
+            false => Choice::default(),
+            true => choice_of(upstream, parts, &asking),
+        };
         let caller = Caller {
             upstream,
             pools: &self.connection.worker.pools,
@@ -93,6 +99,7 @@ impl Visit<'_> {
             deadline: asking.deadline,
             now,
             head: &mut finish.head,
+            choice,
         };
         match call(caller, parts, body).await {
             Ok(called) => {
@@ -100,6 +107,7 @@ impl Visit<'_> {
                 let arrived = Instant::now();
                 let time = Some(arrived.saturating_duration_since(sent_at));
                 finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
+                finish.failed = is_failure(finish.head.status, &finish.head.headers);
                 let idle = upstream.config.timeout.idle;
                 if finish.head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return self.switch(source, upgrade.map(|_| idle), finish);
@@ -108,7 +116,7 @@ impl Visit<'_> {
                 Ok(self.respond(source, limits, finish))
             }
             Err(failed) => {
-                let CallFailure { error, server, retries } = failed;
+                let CallFailure { error, server, retries, unsent: _ } = failed;
                 finish.asked = Some(Asked { upstream: index, server, time: None, retries });
                 Err(Failure::Call(error))
             }
@@ -146,6 +154,17 @@ impl Visit<'_> {
         *self.connection.tunnel.borrow_mut() = Some(tunnel);
         Ok(Payload::Empty)
     }
+}
+
+/// What of the request chooses its server.
+#[cold]
+fn choice_of(upstream: &Upstream, parts: &request::Parts, asking: &Asking<'_>) -> Choice {
+    let value = |name: &str| {
+        let at = asking.at.as_ref()?;
+        let index = asking.settings.path.parameters().position(|known| known == name)?;
+        Some(at.parameters.get(at.uri.path(), index))
+    };
+    upstream.choice(&choice::Asked { parts, client: asking.sender.address, parameter: &value })
 }
 
 fn upstream_index(settings: &config::Route) -> usize {

@@ -47,6 +47,14 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
+    /// Another one of the same connection.
+    pub(crate) fn sibling(&self) -> Self {
+        match self {
+            Self::Connection(clock) => Self::Connection(Rc::clone(clock)),
+            Self::Own(_) => Self::Own(None),
+        }
+    }
+
     /// Ready once `deadline` has passed. The task is woken for it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         match self {

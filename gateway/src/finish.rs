@@ -14,10 +14,12 @@ use plugins::hooks::{Ending, Outcome};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::moment::moment;
 use crate::observe::access_log::Entry;
 use crate::observe::metrics::InFlight as Counted;
 use crate::snapshot::{ROUTE_NONE, Route};
 use crate::upstream::InFlight;
+use crate::upstream::health::Ended;
 use crate::worker::{Current, Worker};
 
 /// Nginx' word for a client that left before there was a status.
@@ -39,6 +41,8 @@ pub(crate) struct Finish {
     pub(crate) reason: &'static str,
     /// All of the response has been handed over.
     pub(crate) complete: bool,
+    /// The server said that it failed.
+    pub(crate) failed: bool,
     /// Bytes of the response's body.
     pub(crate) bytes_out: u64,
     /// Bytes of the request's body, counted where it streams.
@@ -91,6 +95,7 @@ impl Finish {
             head: Response::new(()).into_parts().0,
             reason: "client-gone",
             complete: false,
+            failed: false,
             bytes_out: 0,
             bytes_in: None,
             asked: None,
@@ -148,6 +153,23 @@ impl Finish {
         self.reason = reason;
     }
 
+    /// The server's health hears how its answer was. Tries before the last have told it already.
+    fn tell_upstream(&self, now: Instant) {
+        let Some(Asked { upstream, server: Some(server), time: Some(took), .. }) = &self.asked
+        else {
+            return;
+        };
+        let Some(upstream) = self.current.upstreams.get(*upstream) else { return };
+        let ended = match self.reason {
+            // Nobody knows how it would have gone on; and how much time there is may be the client's choice.
+            "client-gone" | "deadline" => return,
+            "upstream-broken" | "upstream-idle" => Ended::Badly,
+            _ if self.failed => Ended::Badly,
+            _ => Ended::Well,
+        };
+        upstream.has_ended(server, ended, moment(now), *took);
+    }
+
     fn log(&self, line: &Line, duration: Duration) {
         let path = line.uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = || line.uri.authority().map(|authority| authority.as_str().as_bytes());
@@ -198,6 +220,7 @@ impl Drop for Finish {
             Some(route) => route.metrics.finished(self.status, duration),
             None => connection.worker.process.metrics.unrouted().finished(self.status, duration),
         }
+        self.tell_upstream(now);
         if let Some(line) = &self.line {
             self.log(line, duration);
         }

@@ -34,6 +34,7 @@ mod worker;
 mod limits;
 mod client;
 mod deadline;
+mod moment;
 mod http1;
 mod refusal;
 mod strict_http2;

@@ -75,7 +75,7 @@ pub(crate) struct Visit<'a> {
 pub(crate) struct Asking<'a> {
     pub(crate) route: &'a Route,
     pub(crate) settings: &'a config::Route,
-    at: Option<At>,
+    pub(crate) at: Option<At>,
     pub(crate) sender: Sender,
     pub(crate) hop: Hop,
     pub(crate) incoming: Option<Incoming>,
@@ -112,7 +112,7 @@ impl Visit<'_> {
         finish.route = index;
         let settings = &self.current.config.routes[index];
         let route = &self.current.routes[index];
-        let at = settings.action.has_template().then(|| At { uri: parts.uri.clone(), parameters });
+        let at = route.keeps_path.then(|| At { uri: parts.uri.clone(), parameters });
         let asking = Asking {
             route,
             settings,

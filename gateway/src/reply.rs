@@ -116,7 +116,7 @@ impl Failure {
         use crate::upstream::ConnectError;
         let Self::Call(error) = self else { return None };
         Some(match error {
-            CallError::NoServer => "destination_unavailable",
+            CallError::NoServer | CallError::TakenOut => "destination_unavailable",
             CallError::Connect(ConnectError::Refused(_)) => "connection_refused",
             CallError::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             CallError::Connect(ConnectError::TimedOut) => "connection_timeout",
@@ -133,6 +133,7 @@ fn call_words(error: &CallError) -> Words {
     let slow = "the service did not answer in time";
     let (status, reason, detail) = match error {
         CallError::NoServer => (StatusCode::SERVICE_UNAVAILABLE, "no-server", unavailable),
+        CallError::TakenOut => (StatusCode::SERVICE_UNAVAILABLE, "taken-out", unavailable),
         CallError::Connect(ConnectError::Refused(_)) => {
             (StatusCode::BAD_GATEWAY, "connect-failed", unavailable)
         }

@@ -34,6 +34,8 @@ pub(crate) struct Route {
     pub(crate) name: Box<str>,
     pub(crate) chain: Chain,
     pub(crate) metrics: RouteMetrics,
+    /// Whether the path is needed once more after routing, as it was then: by a template, or by its upstream's balance.
+    pub(crate) keeps_path: bool,
     /// The headers and body of a fixed response.
     pub(crate) fixed: Option<Box<(HeaderMap, Bytes)>>,
 }
@@ -59,9 +61,11 @@ impl Snapshot {
             }
         };
         let upstreams = build_all(&config.upstreams, &mut problems, |upstream| {
-            Upstream::build(upstream, heritage.upstream(&upstream.name), heritage.metrics)
+            let zone = config.server.zone.as_deref();
+            Upstream::build(upstream, zone, heritage.upstream(&upstream.name), heritage.metrics)
         });
-        let routes = build_all(&config.routes, &mut problems, |route| build_route(route, heritage));
+        let routes =
+            build_all(&config.routes, &mut problems, |route| build_route(route, &config, heritage));
         match router {
             Some(router) if problems.is_empty() => {
                 let generation = heritage.previous.map_or(1, |previous| previous.generation + 1);
@@ -83,7 +87,11 @@ fn build_all<From, To>(
     built.collect()
 }
 
-fn build_route(route: &config::Route, heritage: &Heritage<'_>) -> Result<Route, Problem> {
+fn build_route(
+    route: &config::Route,
+    config: &Config,
+    heritage: &Heritage<'_>,
+) -> Result<Route, Problem> {
     let mut plugins: Vec<(&'static str, Arc<dyn Plugin>)> = Vec::new();
     for (index, used) in route.plugins.iter().enumerate() {
         let name = used.settings.name();
@@ -101,7 +109,15 @@ fn build_route(route: &config::Route, heritage: &Heritage<'_>) -> Result<Route, 
         }
         config::Action::Proxy { .. } | config::Action::Redirect { .. } => None,
     };
+    let keeps_path = match &route.action {
+        config::Action::Proxy { upstream, rewrite } => {
+            rewrite.is_some() || config.upstreams[upstream.0].looks_at_paths()
+        }
+        config::Action::Redirect { .. } => true,
+        config::Action::Respond { .. } => false,
+    };
     Ok(Route {
+        keeps_path,
         name: route.name.as_str().into(),
         chain: Chain::new(plugins),
         metrics: heritage.metrics.route(&route.name),

@@ -75,9 +75,10 @@ async fn of_two_choices_the_less_busy_is_taken() {
     for _ in 0..200 {
         assert_eq!(client.get("/").await.status, 200);
     }
-    // A quarter is expected; half would be ten times the standard deviation away.
+    // Of two servers both are looked at. The other one may still be counted as busy when its answer is here: then they
+    // are equal, and half of those would be taken.
     let taken = origins[busy].seen().len() - 1;
-    assert!((10..90).contains(&taken), "{taken} of 200");
+    assert!(taken < 50, "{taken} of 200");
 }
 
 #[tokio::test]

@@ -142,17 +142,6 @@ pub enum Action {
     },
 }
 
-impl Action {
-    /// Whether it makes text of the path's parameters.
-    pub(crate) fn has_template(&self) -> bool {
-        match self {
-            Self::Proxy { rewrite, .. } => rewrite.is_some(),
-            Self::Redirect { .. } => true,
-            Self::Respond { .. } => false,
-        }
-    }
-}
-
 /// Text with the path's parameters in it: `/v2/{id}/{rest}`. Every name is a parameter of the route's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {

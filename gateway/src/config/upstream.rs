@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::resilience::{Balance, Guards, Resilience};
+use super::resilience::{Balance, Guards, KeyOf, Resilience};
 use super::source::Place;
 
 /// An index into [`Config::upstreams`](super::Config::upstreams).
@@ -40,6 +40,21 @@ pub struct Upstream {
     pub resilience: Resilience,
     /// What stands before it.
     pub guards: Guards,
+}
+
+impl Upstream {
+    /// Whether a parameter of the path chooses the server.
+    pub(crate) fn looks_at_paths(&self) -> bool {
+        let hashed = match &self.balance {
+            Balance::ConsistentHash { by, .. } => Some(by),
+            Balance::RoundRobin
+            | Balance::LeastRequests
+            | Balance::TwoChoices
+            | Balance::LeastTime => None,
+        };
+        let subset = self.resilience.subset.as_ref().map(|subset| &subset.by);
+        hashed.into_iter().chain(subset).any(|by| matches!(by, KeyOf::Path(_)))
+    }
 }
 
 /// One server of an upstream.

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::lanes::Lanes;
+pub use super::upstream_metrics::UpstreamMetrics;
+use super::upstream_metrics::UpstreamSeries;
 
 /// The route label of requests that no route took.
 pub const UNROUTED: &str = "-";
@@ -53,12 +55,6 @@ pub struct Metrics {
 #[derive(Clone)]
 pub struct RouteMetrics {
     series: Arc<RouteSeries>,
-}
-
-/// The metrics of one upstream, resolved when the snapshot is built.
-#[derive(Clone)]
-pub struct UpstreamMetrics {
-    series: Arc<UpstreamSeries>,
 }
 
 /// The metrics of one listener; listeners live as long as the process.
@@ -104,7 +100,7 @@ impl Metrics {
     /// The metrics of the upstream of this name; the ones it already has if a living snapshot knows it.
     pub fn upstream(&self, name: &str) -> UpstreamMetrics {
         let series = series(&self.upstreams, name, || UpstreamSeries::new(name, self.workers));
-        UpstreamMetrics { series }
+        UpstreamMetrics::new(series)
     }
 
     /// The metrics of requests that no route took (label `-`): 404, 405, and what was refused before routing.
@@ -142,11 +138,7 @@ impl Metrics {
     ///
     /// The reasons are words of the program, so their number is bounded by it.
     pub fn refused(&self, reason: &'static str) {
-        let mut refusals = lock(&self.process.mine().refusals);
-        match refusals.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => refusals.push((reason, 1)),
-        }
+        count(&self.process.mine().refusals, reason);
     }
 
     /// A configuration was loaded, at start or by a reload.
@@ -204,26 +196,6 @@ impl RouteMetrics {
     /// Its counts.
     pub(super) fn series(&self) -> &Arc<RouteSeries> {
         &self.series
-    }
-}
-
-impl UpstreamMetrics {
-    /// A connection to a server was opened.
-    #[inline]
-    pub fn connected(&self) {
-        self.series.lanes.mine().connected.fetch_add(1, Relaxed);
-    }
-
-    /// A request took a connection from the pool.
-    #[inline]
-    pub fn reused(&self) {
-        self.series.lanes.mine().reused.fetch_add(1, Relaxed);
-    }
-
-    /// A server could not be connected to: refused, unreachable, timed out, or its TLS failed.
-    #[inline]
-    pub fn connect_failed(&self) {
-        self.series.lanes.mine().connect_failed.fetch_add(1, Relaxed);
     }
 }
 
@@ -297,27 +269,6 @@ impl RouteSeries {
     }
 }
 
-/// The counts of one upstream.
-pub(super) struct UpstreamSeries {
-    pub(super) name: Box<str>,
-    pub(super) lanes: Lanes<UpstreamLane>,
-}
-
-/// What one worker counts for one upstream.
-#[derive(Default)]
-#[repr(align(64))]
-pub(super) struct UpstreamLane {
-    pub(super) connected: AtomicU64,
-    pub(super) reused: AtomicU64,
-    pub(super) connect_failed: AtomicU64,
-}
-
-impl UpstreamSeries {
-    fn new(name: &str, workers: usize) -> Self {
-        Self { name: name.into(), lanes: Lanes::new(workers) }
-    }
-}
-
 /// What is known of the configuration.
 #[derive(Default)]
 pub(super) struct ConfigSeries {
@@ -359,6 +310,15 @@ fn living<S>(all: &Mutex<BTreeMap<Box<str>, Weak<S>>>) -> Vec<Arc<S>> {
 /// The content of a lock; no holder leaves a count half changed, so poison means nothing here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One more for this word. The words are the program's, so their number is bounded by it.
+pub(super) fn count(counts: &Mutex<Vec<(&'static str, u64)>>, word: &'static str) {
+    let mut counts = lock(counts);
+    match counts.iter_mut().find(|(known, _)| *known == word) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((word, 1)),
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -3,6 +3,7 @@
 pub mod exposition;
 mod lanes;
 pub mod metrics;
+mod upstream_metrics;
 mod process;
 
 pub mod access_log;

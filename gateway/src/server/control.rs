@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::listener::Bound;
 use super::reload::{self, Reloader};
-use super::{Gate, Phase, SharedProcess, Started, handover};
+use super::{Gate, Phase, SharedProcess, Started, handover, rounds};
 use crate::admin;
 
 /// How long the next process may take from asking for the sockets to accepting on them.
@@ -66,9 +66,11 @@ impl Service for Control {
             tokio::spawn(offer_sockets(next, Arc::clone(&self.gates), self.admin.take(), upgraded));
         }
         let watching = reload::watch_files(&reloader);
+        let watched = tokio::spawn(rounds::go(Arc::clone(&process)));
         self.obey(&reloader, upgrades).await;
         drop(watching);
         self.drain(&reloader).await;
+        watched.abort();
         stop_admin.send_replace(true);
     }
 

@@ -31,8 +31,10 @@ mod linger;
 mod listener;
 mod proxy_protocol;
 mod reload;
+mod rounds;
 mod slow_client;
 mod tunnel;
+
 mod websocket;
 mod workers;
 

@@ -171,14 +171,14 @@ impl admin::Control for Reloader {
     fn servers(&self, upstream: UpstreamId) -> Vec<ServerView> {
         let snapshot = self.process.snapshot();
         let Some(upstream) = snapshot.upstreams.get(upstream.0) else { return Vec::new() };
-        let turns = upstream.turns.load();
+        let lineup = upstream.lineup.load();
         let configured = upstream.config.servers.iter();
         configured
             .map(|server| {
                 let resolved = match &server.address {
                     ServerAddress::Name(name, port) => {
                         let host = format!("{name}:{port}");
-                        let same = turns.servers.iter().filter(|known| known.host == *host);
+                        let same = lineup.servers.iter().filter(|known| known.host == *host);
                         same.map(|known| known.text.to_string()).collect()
                     }
                     ServerAddress::Ip(_) | ServerAddress::Unix(_) => Vec::new(),

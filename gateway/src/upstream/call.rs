@@ -1,4 +1,5 @@
-//! Sends one request to an upstream: chooses a server and a connection, tries again where nothing can be done twice.
+//! Sends one request to an upstream: chooses a server and a connection, and another where a try has failed and may be made
+//! again.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -6,23 +7,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::{Authority, Parts as UriParts, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, response};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, request, response};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::choice::Choice;
 use super::connect::{self, ConnectError};
+use super::hedge;
 use super::http1::{Http1, Http1Error};
 use super::http2::{Http2, SendError};
 use super::pool::Turn;
 use super::request_body::{BodyError, Fate, RequestBody};
 use super::response_body::Source;
-use super::{InFlight, Pools, Server, Upstream};
+use super::retry::{Next, Resend, Tries, is_idempotent};
+use super::server::{InFlight, Server};
+use super::{Pools, Upstream};
 use crate::config::Protocol;
 use crate::deadline::{Timer, within};
+use crate::moment::moment;
 
-/// Servers tried for one request, the first included. More tries only help where a server is down, and then the next
-/// one usually is not.
-const TRIES_MAX: usize = 3;
+/// How often a request that waits looks whether its server was taken out meanwhile. Not below the tick of a connection's
+/// driver, or its timer would be set for each request.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A response whose body is still to come.
 pub(crate) struct Called {
@@ -37,9 +43,16 @@ pub(crate) struct Called {
 }
 
 /// What an attempt brings.
-struct Attempted {
-    source: Source,
-    sent_at: Instant,
+pub(super) struct Attempted {
+    pub(super) source: Source,
+    pub(super) sent_at: Instant,
+    pub(super) server: InFlight,
+}
+
+/// An attempt without a response.
+pub(super) struct Failed {
+    pub(super) error: CallError,
+    pub(super) server: InFlight,
 }
 
 /// How a server broke off.
@@ -56,7 +69,7 @@ pub(crate) enum Broken {
 /// Why there is no response.
 #[derive(Debug, Error)]
 pub(crate) enum CallError {
-    /// No server has an address (yet), or all have weight 0.
+    /// No server has an address (yet), takes part, or belongs to the request's subset.
     #[error("no server is available")]
     NoServer,
     /// No server could be connected to.
@@ -65,10 +78,13 @@ pub(crate) enum CallError {
     /// The server closed the connection, or sent what is no response.
     #[error("the server broke off: {0}")]
     Broken(#[from] Broken),
+    /// The server was taken out while the request waited for it.
+    #[error("the server was taken out while it was asked")]
+    TakenOut,
     /// The head of the response did not come within `timeout.response`.
     #[error("the server did not answer in time")]
     ResponseTimeout,
-    /// The route's `timeout` has passed.
+    /// The request's time is over: the route's `timeout`, or what the client said.
     #[error("the request took too long")]
     Deadline,
     /// The client's body ended early.
@@ -81,6 +97,8 @@ pub(crate) struct CallFailure {
     pub(crate) error: CallError,
     pub(crate) server: Option<InFlight>,
     pub(crate) retries: u32,
+    /// The body, if the request may still be sent elsewhere.
+    pub(crate) unsent: Option<RequestBody>,
 }
 
 /// What a call needs beside the request.
@@ -88,55 +106,97 @@ pub(crate) struct Caller<'a> {
     pub(crate) upstream: &'a Upstream,
     pub(crate) pools: &'a Rc<Pools>,
     pub(crate) timer: &'a mut Timer,
-    /// The end of the route's `timeout`.
+    /// The end of the request's time.
     pub(crate) deadline: Option<Instant>,
     /// Just now; asking the system for the time costs as much as routing.
     pub(crate) now: Instant,
     /// Where the head of the response is built.
     pub(crate) head: &'a mut response::Parts,
+    /// What of the request chooses the server.
+    pub(crate) choice: Choice,
 }
 
-/// Sends a request. It is tried again on another server if a connection cannot be opened, and on a fresh connection
-/// if a kept one turns out to be closed and the request can safely be sent again (RFC 9110, section 9.2.2).
+/// Sends a request. It is sent again where that can do no harm (RFC 9110, section 9.2.2), the upstream's `retry` allows
+/// it and its budget lasts; and on a fresh connection if a kept one turns out to be closed.
 pub(crate) async fn call(
     mut caller: Caller<'_>,
     parts: &request::Parts,
     body: RequestBody,
 ) -> Result<Called, CallFailure> {
+    let upstream = caller.upstream;
+    upstream.budget.request(moment(caller.now));
+    let resend = Resend::of(&parts.method, &body);
     // Lent to each attempt, and found here again if it may be made once more.
     let mut body = Some(body);
-    let mut tried: Vec<u64> = Vec::new();
-    let mut retries = 0;
-    let mut last = CallFailure { error: CallError::NoServer, server: None, retries };
+    let mut tries = Tries::default();
+    let Some(mut server) = upstream.choose(&caller.choice, moment(caller.now), &[]) else {
+        return Err(tries.give_up(CallError::NoServer, None, body));
+    };
     loop {
-        let turns = caller.upstream.turns.load();
-        let Some(server) = turns.pick(&caller.upstream.config.balance, &tried).cloned() else {
-            return Err(last);
-        };
-        drop(turns);
-        let server = server.enter();
-        let attempted = match server.protocol {
-            Protocol::Http1 => attempt_http1(&mut caller, &server, parts, &mut body).await,
+        let attempted = match hedge::delay(&caller, &resend) {
+            None => attempt(&mut caller, server, parts, &mut body).await,
             // Boxed, like all that is rare: the state and the code of the usual request stay small.
-            Protocol::Http2 => {
-                Box::pin(attempt_http2(&mut caller, &server, parts, &mut body)).await
+            Some(delay) => {
+                Box::pin(hedge::attempt(&mut caller, server, parts, &mut body, delay)).await
             }
         };
-        match attempted {
-            Ok(Attempted { source, sent_at }) => {
-                return Ok(Called { source, server, retries, sent_at });
-            }
-            Err(error) => {
-                if matches!(error, CallError::Connect(_)) {
-                    tried.push(server.id);
+        let next = match attempted {
+            Ok(attempted) => match tries.after_answer(&mut caller, &attempted, &resend) {
+                None => {
+                    let Attempted { source, sent_at, server } = attempted;
+                    return Ok(Called { source, server, retries: tries.count, sent_at });
                 }
-                last = CallFailure { error, server: Some(server), retries };
-                if body.is_none() || retries as usize >= TRIES_MAX - 1 {
-                    return Err(last);
+                Some(next) => {
+                    body = resend.body();
+                    attempted.source.discard(caller.pools, caller.now);
+                    next
                 }
-                retries += 1;
+            },
+            Err(Failed { error, server }) => {
+                let unsent = body.take();
+                match tries.after_error(&mut caller, (&error, &server), unsent.is_some(), &resend) {
+                    None => {
+                        return Err(tries.give_up(error, Some(server), unsent.or(resend.body())));
+                    }
+                    Some(next) => {
+                        body = unsent.or_else(|| resend.body());
+                        next
+                    }
+                }
             }
+        };
+        let Next { server: other, wait } = next;
+        if !wait.is_zero() {
+            pause(&mut caller, wait).await;
         }
+        server = other;
+    }
+}
+
+/// Lets a server recover before another try.
+async fn pause(caller: &mut Caller<'_>, wait: Duration) {
+    let end = caller.now + wait;
+    poll_fn(|cx| caller.timer.poll(cx, end)).await;
+    caller.now = Instant::now();
+}
+
+/// Asks one server.
+pub(super) async fn attempt(
+    caller: &mut Caller<'_>,
+    server: InFlight,
+    parts: &request::Parts,
+    body: &mut Option<RequestBody>,
+) -> Result<Attempted, Failed> {
+    let attempted = match server.protocol {
+        Protocol::Http1 => attempt_http1(caller, &server, parts, body).await,
+        Protocol::Http2 => Box::pin(attempt_http2(caller, &server, parts, body)).await,
+    };
+    match attempted {
+        Ok((source, sent_at)) => {
+            server.is_answering();
+            Ok(Attempted { source, sent_at, server })
+        }
+        Err(error) => Err(Failed { error, server }),
     }
 }
 
@@ -145,7 +205,7 @@ async fn attempt_http1(
     server: &InFlight,
     parts: &request::Parts,
     body: &mut Option<RequestBody>,
-) -> Result<Attempted, CallError> {
+) -> Result<(Source, Instant), CallError> {
     let kept = caller.pools.take_http1(server.id);
     let reused = kept.is_some();
     let mut http1 = match kept {
@@ -162,11 +222,11 @@ async fn attempt_http1(
     let host = caller.upstream.host(server).or_else(|| parts.headers.get(header::HOST));
     // HTTP/1.0 clients need not say one, but HTTP/1.1 servers want to know (RFC 9112, section 3.2).
     http1.begin(parts, host.unwrap_or(&server.host), sending);
-    let patience = Patience::new(caller, sent_at, fate.as_deref());
+    let patience = Patience::new(caller, server, sent_at, fate.as_deref());
     let head = &mut *caller.head;
     let answered = patience.wait(caller.timer, poll_fn(|cx| http1.poll_head(cx, head))).await?;
     match answered {
-        Ok(()) => Ok(Attempted { source: Source::Http1(http1), sent_at }),
+        Ok(()) => Ok((Source::Http1(http1), sent_at)),
         Err(Http1Error::Body(error)) => Err(error.into()),
         Err(error) => {
             // A kept connection may just have been closed by its server.
@@ -189,7 +249,7 @@ async fn attempt_http2(
     server: &InFlight,
     parts: &request::Parts,
     body: &mut Option<RequestBody>,
-) -> Result<Attempted, CallError> {
+) -> Result<(Source, Instant), CallError> {
     let http2 = match caller.pools.http2(server.id).await {
         Turn::Shared(http2) => {
             caller.upstream.metrics.reused();
@@ -207,12 +267,12 @@ async fn attempt_http2(
     let fate = sending.fate();
     let request = for_http2(parts, sending, server, caller.upstream.host(server));
     let sent_at = Instant::now();
-    let patience = Patience::new(caller, sent_at, fate.as_deref());
+    let patience = Patience::new(caller, server, sent_at, fate.as_deref());
     match patience.wait(caller.timer, http2.send(request)).await? {
         Ok((response, place)) => {
             let (head, incoming) = response.into_parts();
             *caller.head = head;
-            Ok(Attempted { source: Source::Http2 { incoming, _place: place }, sent_at })
+            Ok((Source::Http2 { incoming, _place: place }, sent_at))
         }
         Err(SendError { error, unsent }) => {
             *body = unsent.map(Request::into_body);
@@ -245,19 +305,26 @@ async fn open(
     }
 }
 
-/// How long a response is waited for: until the deadline or `timeout.response`. That begins with the last byte of the
-/// request, so a body that is still coming puts it off.
+/// How long a response is waited for: until the deadline or `timeout.response`, or until the server is taken out. The
+/// time for the response begins with the last byte of the request, so a body that is still coming puts it off.
 struct Patience<'a> {
     response: Duration,
     deadline: Option<Instant>,
     since: Instant,
+    looked: Instant,
     fate: Option<&'a Fate>,
+    server: &'a Server,
 }
 
 impl<'a> Patience<'a> {
-    fn new(caller: &Caller<'_>, since: Instant, fate: Option<&'a Fate>) -> Self {
+    fn new(
+        caller: &Caller<'_>,
+        server: &'a Server,
+        since: Instant,
+        fate: Option<&'a Fate>,
+    ) -> Self {
         let response = caller.upstream.config.timeout.response;
-        Self { response, deadline: caller.deadline, since, fate }
+        Self { response, deadline: caller.deadline, since, looked: since, fate, server }
     }
 
     async fn wait<F: Future>(
@@ -269,8 +336,16 @@ impl<'a> Patience<'a> {
         loop {
             let end = self.since + self.response;
             let limit = self.deadline.map_or(end, |deadline| deadline.min(end));
-            if let Ok(output) = within(timer, limit, answer.as_mut()).await {
+            let look = self.looked + LOOK;
+            if let Ok(output) = within(timer, limit.min(look), answer.as_mut()).await {
                 return Ok(output);
+            }
+            if look < limit && self.server.condition.is_taken_out() {
+                return Err(CallError::TakenOut);
+            }
+            if look < limit {
+                self.looked = look;
+                continue;
             }
             if self.deadline == Some(limit) {
                 return Err(CallError::Deadline);
@@ -281,14 +356,6 @@ impl<'a> Patience<'a> {
             }
         }
     }
-}
-
-/// Whether asking twice does what asking once does (RFC 9110, section 9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    )
 }
 
 /// HTTP/2 has the host in `:authority`, so in the URI.

@@ -312,6 +312,11 @@ impl Http1 {
         })
     }
 
+    /// Passes over what has come of the response's body.
+    pub(super) fn skip(&mut self) {
+        while matches!(self.step(), Ok(Step::Data(_) | Step::Trailers(_))) {}
+    }
+
     /// Whether all of the response has been read.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.reading, Reading::Over(_))

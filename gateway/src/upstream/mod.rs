@@ -1,73 +1,71 @@
-//! Upstreams: groups of servers, how one is chosen, and the connections to them.
+//! Upstreams: groups of servers, how one is chosen, what is done about those that fail, and the connections to them.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use resilience::Moment;
+use resilience::balance::{Member, Method, picture};
+use resilience::budget::Budget;
+use resilience::ejection::Ejector;
+use resilience::quantiles::Quantiles;
 
-use crate::config::{self, HostPolicy, Problem, Protocol, ServerAddress};
+use crate::config::{self, HostPolicy, Problem, ServerAddress};
+use crate::moment;
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
-mod balance;
 mod call;
+pub(crate) mod choice;
 mod connect;
+pub(crate) mod health;
 mod heard;
+mod hedge;
 mod http1;
-mod silence;
-mod upload;
 mod http2;
+mod lineup;
 mod pool;
 pub(crate) mod request_body;
 pub(crate) mod resolve;
 pub(crate) mod response_body;
+mod retry;
+pub(crate) mod server;
+mod settings;
+mod silence;
 mod tls;
+mod upload;
 
-pub(crate) use balance::Turns;
 pub(crate) use call::{CallError, CallFailure, Called, Caller, call};
 use connect::ClientTls;
 pub(crate) use connect::ConnectError;
+use health::Event;
 pub(crate) use http2::OnWorker;
+use lineup::Lineup;
 pub(crate) use pool::Pools;
+pub(crate) use server::InFlight;
+use server::{Address, Condition, Server, ServerSettings};
 
 /// A group of servers, as a snapshot sees it. Survives reloads that do not change it.
 pub(crate) struct Upstream {
     pub(crate) config: config::Upstream,
     pub(crate) metrics: UpstreamMetrics,
-    /// The servers as they are now; names are resolved again in the background.
-    pub(crate) turns: ArcSwap<Turns>,
+    /// The servers as they are now; names are resolved again in the background, health changes who takes part.
+    pub(crate) lineup: ArcSwap<Lineup>,
+    /// Held while a lineup is drawn, so that the newest is the last.
+    drawing: Mutex<()>,
+    picture: picture::Settings,
+    method: Method,
+    /// Takes servers out whose answers are bad; `None`: nobody does.
+    pub(crate) ejector: Option<Ejector>,
+    /// What retries and hedges may add.
+    pub(crate) budget: Budget,
+    /// How long responses take to begin, where hedging asks for it.
+    times: Option<Quantiles>,
+    /// What has happened to servers, for the control side to tell.
+    events: Mutex<Vec<Event>>,
     tls: TlsSource,
-}
-
-/// One address of an upstream.
-#[derive(Debug)]
-pub(crate) struct Server {
-    /// Unique in the process; the key of the pools.
-    pub(crate) id: u64,
-    pub(crate) address: Address,
-    /// The address as text, for logs.
-    pub(crate) text: Box<str>,
-    /// `Host` if the upstream's `host` is `server`.
-    pub(crate) host: HeaderValue,
-    pub(crate) weight: u32,
-    pub(crate) pool: config::Pool,
-    pub(crate) protocol: Protocol,
-    connect_timeout: Duration,
-    tls: Option<ClientTls>,
-    /// Requests it is busy with. Relaxed: a hint for balancing.
-    in_flight: AtomicUsize,
-}
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
 }
 
 /// How TLS to the servers is set up.
@@ -86,10 +84,11 @@ impl Upstream {
     /// Builds an upstream, or takes over the one of the same name and settings, with its servers' connections.
     pub(crate) fn build(
         config: &config::Upstream,
+        zone: Option<&str>,
         previous: Option<&Arc<Self>>,
         metrics: &'static Metrics,
     ) -> Result<Arc<Self>, Problem> {
-        if let Some(previous) = previous.filter(|previous| previous.is_set_like(config)) {
+        if let Some(previous) = previous.filter(|previous| previous.is_set_like(config, zone)) {
             return Ok(Arc::clone(previous));
         }
         tls::check_names(config)?;
@@ -97,10 +96,18 @@ impl Upstream {
             None => TlsSource::Off,
             Some(tls) => TlsSource::On(tls::client_config(tls, config)?),
         };
+        let picture = settings::picture(config, zone);
         let upstream = Self {
             config: config.clone(),
             metrics: metrics.upstream(&config.name),
-            turns: ArcSwap::from_pointee(Turns::default()),
+            lineup: ArcSwap::from_pointee(Lineup::empty(&picture)),
+            drawing: Mutex::new(()),
+            picture,
+            method: lineup::method(&config.balance),
+            ejector: config.resilience.ejection.as_ref().map(settings::ejection).map(Ejector::new),
+            budget: Budget::new(&settings::budget(&config.resilience.budget)),
+            times: settings::times(config.resilience.hedge.as_ref()).map(Quantiles::new),
+            events: Mutex::default(),
             tls,
         };
         upstream.set_resolved(previous, |_| None);
@@ -113,27 +120,66 @@ impl Upstream {
         previous: Option<&Arc<Self>>,
         resolved: impl Fn(&str) -> Option<Vec<IpAddr>>,
     ) {
-        let current = self.turns.load();
-        let before = previous.map(|previous| previous.turns.load());
-        let known = before.iter().flat_map(|turns| &turns.servers).chain(&current.servers);
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.lineup.load();
+        let before = previous.map(|previous| previous.lineup.load());
+        let known = before.iter().flat_map(|lineup| &lineup.servers).chain(&current.servers);
         let known: Vec<&Arc<Server>> = known.collect();
+        let now = moment::now();
+        // Who was there from the beginning needs no slow start.
+        let back_since = if known.is_empty() { Moment::ZERO } else { now };
         let mut servers = Vec::new();
         for server in &self.config.servers {
             let addresses = addresses(server, &known, &resolved);
             servers.extend(addresses.into_iter().map(|(address, name)| {
-                let same = known
-                    .iter()
-                    .find(|known| known.is_at(&address, name) && self.keeps(known, server.weight));
-                match same {
-                    Some(same) => Arc::clone(same),
-                    None => Arc::new(self.server(address, name, server.weight)),
+                let same = known.iter().filter(|known| known.is_at(&address, name));
+                let same: Vec<_> = same.collect();
+                let settings = ServerSettings::of(server);
+                match (same.iter().find(|known| self.keeps(known, &settings)), same.first()) {
+                    (Some(kept), _) => Arc::clone(kept),
+                    (None, Some(known)) => {
+                        self.server(address, name, settings, Arc::clone(&known.condition))
+                    }
+                    (None, None) => {
+                        let condition = Condition::new(now, back_since);
+                        self.server(address, name, settings, Arc::new(condition))
+                    }
                 }
             }));
         }
-        self.turns.store(Arc::new(Turns::new(servers)));
+        self.draw(servers, now);
     }
 
-    fn server(&self, address: Address, name: Option<(&str, u16)>, weight: u32) -> Server {
+    /// Looks at its servers again; `true` if other ones take part now.
+    pub(crate) fn redraw(&self, now: Moment) -> bool {
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.lineup.load();
+        let members = self.members(&current.servers, now);
+        if current.shows(&members) {
+            return false;
+        }
+        let lineup = Lineup::of(current.servers.clone(), members, &self.picture);
+        self.lineup.store(Arc::new(lineup));
+        true
+    }
+
+    fn draw(&self, servers: Vec<Arc<Server>>, now: Moment) {
+        let members = self.members(&servers, now);
+        self.lineup.store(Arc::new(Lineup::of(servers, members, &self.picture)));
+    }
+
+    fn members(&self, servers: &[Arc<Server>], now: Moment) -> Vec<Member> {
+        let slow_start = self.config.resilience.slow_start;
+        servers.iter().map(|server| server.member(now, slow_start)).collect()
+    }
+
+    fn server(
+        &self,
+        address: Address,
+        name: Option<(&str, u16)>,
+        settings: ServerSettings,
+        condition: Arc<Condition>,
+    ) -> Arc<Server> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let text = address.to_string();
         let host = match (name, &address) {
@@ -148,29 +194,29 @@ impl Upstream {
                 Some(ClientTls { config: Arc::clone(config), name })
             }
         };
-        Server {
+        Arc::new(Server {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             host: HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("localhost")),
             address,
             text: text.into(),
-            weight,
+            settings,
             pool: self.config.pool.clone(),
             protocol: self.config.protocol,
             connect_timeout: self.config.timeout.connect,
             tls,
-            in_flight: AtomicUsize::new(0),
-        }
+            condition,
+        })
     }
 
     /// Whether a server that is known already may serve on: nothing its connections depend on has changed.
-    fn keeps(&self, server: &Server, weight: u32) -> bool {
+    fn keeps(&self, server: &Server, settings: &ServerSettings) -> bool {
         let tls_is_same = match (&self.tls, &server.tls) {
             (TlsSource::Off, None) => true,
             (TlsSource::On(config), Some(known)) => Arc::ptr_eq(config, &known.config),
             (TlsSource::Off, Some(_)) | (TlsSource::On(_), None) => false,
         };
         tls_is_same
-            && server.weight == weight
+            && server.settings == *settings
             && server.protocol == self.config.protocol
             && server.pool == self.config.pool
             && server.connect_timeout == self.config.timeout.connect
@@ -178,9 +224,9 @@ impl Upstream {
 
     /// Whether the settings are the same, wherever they stand in the file. With TLS the files behind them may have
     /// changed, so such an upstream is built anew.
-    fn is_set_like(&self, config: &config::Upstream) -> bool {
+    fn is_set_like(&self, config: &config::Upstream, zone: Option<&str>) -> bool {
         let placed = config::Upstream { place: config.place, ..self.config.clone() };
-        config.tls.is_none() && placed == *config
+        config.tls.is_none() && placed == *config && self.picture.zone.as_deref() == zone
     }
 
     /// The names to resolve.
@@ -193,7 +239,7 @@ impl Upstream {
 
     /// Whether requests can be sent: names have been resolved once.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.turns.load().servers.is_empty()
+        !self.lineup.load().servers.is_empty()
     }
 
     /// The `Host` a server sees, unless it is the client's.
@@ -231,71 +277,5 @@ fn addresses<'a>(
                     .collect()
             }
         },
-    }
-}
-
-impl Server {
-    fn is_at(&self, address: &Address, name: Option<(&str, u16)>) -> bool {
-        self.address == *address && self.is_named(name)
-    }
-
-    fn is_named(&self, name: Option<(&str, u16)>) -> bool {
-        let own = matches!(self.address, Address::Tcp(_)).then_some(&self.host);
-        match name {
-            Some((name, port)) => {
-                own.is_some_and(|host| host.as_bytes() == format!("{name}:{port}").as_bytes())
-            }
-            None => true,
-        }
-    }
-
-    /// Requests in flight for each unit of weight, for the balance.
-    fn load(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed) * 1_000 / self.weight.max(1) as usize
-    }
-
-    /// Counts a request in until the guard is dropped.
-    fn enter(self: Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
-    }
-
-    /// Whether it speaks TLS.
-    fn scheme(&self) -> http::uri::Scheme {
-        if self.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP }
-    }
-}
-
-/// A request a server is busy with.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Server>);
-
-impl InFlight {
-    /// The server, for a connection that outlives the request.
-    fn handle(&self) -> Arc<Server> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl Deref for InFlight {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
     }
 }

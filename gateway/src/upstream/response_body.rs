@@ -59,6 +59,18 @@ pub(crate) enum ResponseBodyError {
     Broken,
 }
 
+impl Source {
+    /// Nobody wants it. Its connection can be used again if all of it is here already.
+    pub(super) fn discard(self, pools: &Pools, now: Instant) {
+        if let Self::Http1(mut http1) = self {
+            http1.skip();
+            if http1.is_over() {
+                pools.give_back(http1, now);
+            }
+        }
+    }
+}
+
 impl ResponseBody {
     pub(crate) fn new(source: Source, pools: &Rc<Pools>, limits: ResponseLimits) -> Self {
         let ResponseLimits { timer, idle, deadline, arrived: seen } = limits;

@@ -142,6 +142,11 @@ fn headers<'a>(asked: &Asked<'a>, wanted: &'a Wanted) -> CelMap<'a> {
     }
 }
 
+/// The first value of this name in a query, both decoded.
+pub(crate) fn first_of_query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    pairs(query).find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
 /// The pairs of a query.
 fn pairs<'a>(query: Option<&'a str>) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());

@@ -1,13 +1,14 @@
 //! What may be sent again when a kept connection turns out to be closed.
 
-use std::sync::atomic::AtomicUsize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use resilience::Moment;
 use tokio::net::UnixStream;
 
 use super::*;
 use crate::config;
-use crate::upstream::Address;
+use crate::upstream::server::{Address, Condition, ServerSettings};
 
 fn server() -> Arc<Server> {
     Arc::new(Server {
@@ -15,12 +16,12 @@ fn server() -> Arc<Server> {
         address: Address::Unix("/none".into()),
         text: "unix:/none".into(),
         host: HeaderValue::from_static("localhost"),
-        weight: 1,
+        settings: ServerSettings { weight: 1, zone: None, priority: 0, labels: BTreeMap::new() },
         pool: config::Pool { idle: 1, idle_timeout: Duration::from_secs(60) },
         protocol: config::Protocol::Http1,
         connect_timeout: Duration::from_secs(1),
         tls: None,
-        in_flight: AtomicUsize::new(0),
+        condition: Arc::new(Condition::new(Moment::ZERO, Moment::ZERO)),
     })
 }
 
