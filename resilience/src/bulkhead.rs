@@ -317,5 +317,6 @@ fn rooms(limit: u32, reserve: Reserve) -> [u32; Criticality::COUNT] {
     })
 }
 
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests;

@@ -298,27 +298,26 @@ fn many_threads_never_exceed_the_limit_and_lose_no_place() {
     const TURNS: u32 = 20_000;
     let bulkhead = plain(LIMIT, 4);
     let (inside, served) = (AtomicU32::new(0), AtomicU32::new(0));
+    let visit = |turn: u32, number: u32| {
+        let criticality = Criticality::ALL[((turn + number) % 3) as usize];
+        let place = match enter(&bulkhead, criticality) {
+            Entry::Entered(place) => Some(place),
+            Entry::MustWait(waiting) if turn.is_multiple_of(4) => {
+                block_on(waiting.until(polls(turn % 8))).ok()
+            }
+            Entry::MustWait(waiting) => block_on(waiting.until(pending())).ok(),
+            Entry::Full => None,
+        };
+        if place.is_some() {
+            served.fetch_add(1, Ordering::Relaxed);
+            assert!(inside.fetch_add(1, Ordering::SeqCst) < LIMIT, "one too many");
+            inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    };
     thread::scope(|scope| {
-        for number in 0..8_u32 {
-            let (bulkhead, inside, served) = (&bulkhead, &inside, &served);
-            scope.spawn(move || {
-                for turn in 0..TURNS {
-                    let criticality = Criticality::ALL[((turn + number) % 3) as usize];
-                    let place = match enter(bulkhead, criticality) {
-                        Entry::Entered(place) => Some(place),
-                        Entry::MustWait(waiting) if turn % 4 == 0 => {
-                            block_on(waiting.until(polls(turn % 8))).ok()
-                        }
-                        Entry::MustWait(waiting) => block_on(waiting.until(pending())).ok(),
-                        Entry::Full => None,
-                    };
-                    if place.is_some() {
-                        served.fetch_add(1, Ordering::Relaxed);
-                        assert!(inside.fetch_add(1, Ordering::SeqCst) < LIMIT, "one too many");
-                        inside.fetch_sub(1, Ordering::SeqCst);
-                    }
-                }
-            });
+        for number in 0..8 {
+            let visit = &visit;
+            scope.spawn(move || (0..TURNS).for_each(|turn| visit(turn, number)));
         }
     });
     assert_eq!(counts(&bulkhead), (0, 0));
