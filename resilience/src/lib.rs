@@ -10,6 +10,7 @@ pub mod bulkhead;
 pub mod checks;
 pub mod criticality;
 pub mod deadline;
+pub mod ejection;
 pub mod moment;
 pub mod overload;
 pub mod quantiles;
