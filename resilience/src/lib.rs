@@ -3,6 +3,7 @@
 //! Nothing here opens a socket or looks at a clock: who calls says what time it is ([`Moment`]), so that every transition
 //! is tested in virtual time. What many workers touch is lock free on the usual path.
 
+pub mod adaptive;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
