@@ -1,4 +1,4 @@
-//! `loadtest compare` from its arguments to its document: nginx and the gateway, one round of one second.
+//! `loadtest compare` from its arguments to its document: nginx and the gateway, a round of a second, and a fault.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped has to say so")]
 
@@ -45,4 +45,31 @@ fn a_round_ends_with_ratios_and_with_whoever_is_left_out() {
     }
     assert_eq!(cached["proxies"].as_array().map(Vec::len), Some(1));
     assert_eq!(cached["left_out"][0]["reason"], "it has no cache yet");
+}
+
+#[test]
+fn a_server_that_fails_shows_through_nginx_and_nothing_arrives_twice() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if !is_installed("nginx") || cores < 2 {
+        eprintln!("NOT TESTED: the faults need nginx and two cores");
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["compare", "--json", "--faults", "--fault", "fails", "--once", "20000"])
+        .args(["--only", "nginx"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "what the gateway has no part in breaks no promise: {said}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [fails, once] = [0, 1].map(|trial| &document["resilience"][trial]["proxies"][0]);
+    // Half of what one of four answers, and nginx passes a 500 on; on a busy machine some time out beside them.
+    let errors = fails["figures"]["errors_percent"].as_f64().unwrap();
+    assert!(errors > 8.0, "{fails}");
+    assert!(fails["errors"]["status 500"].as_u64().is_some_and(|times| times > 1_000), "{fails}");
+    assert_eq!(fails["kept"], false);
+    let figure = |key: &str| once["figures"][key].as_f64().unwrap();
+    assert_eq!((figure("sent"), figure("twice")), (20_000.0, 0.0), "{once}");
+    assert!(figure("answered") > 10_000.0 && figure("arrived") >= figure("answered"), "{once}");
+    assert!(figure("answered") < 20_000.0, "the servers did fail: {once}");
 }

@@ -92,13 +92,15 @@ impl Document {
             "scenarios": [],
             "growth": [],
             "instructions": [],
+            "resilience": [],
         }) else {
             unreachable!("an object was written above");
         };
         Self(members)
     }
 
-    fn add(&mut self, part: &str, value: Value) {
+    /// Adds to one of the lists above.
+    pub(super) fn add(&mut self, part: &str, value: Value) {
         if let Some(Value::Array(parts)) = self.0.get_mut(part) {
             parts.push(value);
         }
@@ -191,7 +193,7 @@ pub(super) fn instruction_ratio(one: &Counted, all: &[Counted]) -> Option<f64> {
     Some(rounded(one.per_request / base.per_request, 4))
 }
 
-fn left_out(missing: &[LeftOut]) -> Value {
+pub(super) fn left_out(missing: &[LeftOut]) -> Value {
     missing.iter().map(|(kind, reason)| json!({ "name": kind.name(), "reason": reason })).collect()
 }
 
@@ -234,7 +236,7 @@ fn figure_of(column: &Column, kind: Kind, step: &Step) -> Value {
     one.map_or(Value::Null, |one| figure(column, one, &step.measured))
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let factor = 10_f64.powi(digits);
     (value * factor).round() / factor
 }

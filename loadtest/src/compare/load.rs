@@ -103,14 +103,19 @@ fn run_own(
     let file = prepared.folder.join("load.toml");
     let text = scenario_file(&prepared.job, prepared.port, certificates, amount);
     fs::write(&file, text).map_err(FileError::at(&file))?;
-    let own = std::env::current_exe().map_err(LoadError::Own)?;
-    let output = own_output(&own, &file)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let document: Option<Value> = serde_json::from_str(&text).ok();
+    let document = run_file(&file)?;
     if prepared.job.wire == Wire::TlsResumed {
-        warn_of_full_handshakes(prepared, document.as_ref());
+        warn_of_full_handshakes(prepared, &document);
     }
-    document.as_ref().and_then(read).ok_or_else(|| {
+    read(&document).ok_or_else(|| LoadError::NotUnderstood(document.to_string()))
+}
+
+/// What `loadtest run` says of a scenario's file, whatever failed.
+pub(super) fn run_file(file: &Path) -> Result<Value, LoadError> {
+    let own = std::env::current_exe().map_err(LoadError::Own)?;
+    let output = own_output(&own, file)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    serde_json::from_str(&text).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         LoadError::NotUnderstood(text + &said)
     })
@@ -119,8 +124,8 @@ fn run_own(
 /// The share of handshakes that has to be resumed before the figures are those of resumption.
 const RESUMED_LEAST: f64 = 0.9;
 
-fn warn_of_full_handshakes(prepared: &Prepared<'_>, document: Option<&Value>) {
-    let share = document.and_then(resumed);
+fn warn_of_full_handshakes(prepared: &Prepared<'_>, document: &Value) {
+    let share = resumed(document);
     if let Some(share) = share.filter(|share| *share < RESUMED_LEAST) {
         super::report::note(&format!(
             "NOT WHAT IT SAYS: {} resumed {:.0} % of its sessions",

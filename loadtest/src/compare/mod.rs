@@ -12,6 +12,8 @@ mod rounds;
 
 mod growth;
 
+mod resilience;
+
 mod instructions;
 
 mod committed;
@@ -42,6 +44,7 @@ use instructions::InstructionsError;
 use load::Amount;
 use process::ProcessError;
 use proxies::{Kind, Proxy};
+use resilience::StageError;
 use rounds::{Plan, RoundError};
 use scenarios::Scenario;
 pub(crate) use settings::Settings;
@@ -68,6 +71,8 @@ pub(crate) enum CompareError {
     Growth(#[from] GrowthError),
     #[error(transparent)]
     Instructions(#[from] InstructionsError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
     #[error(transparent)]
     Costs(#[from] CostsError),
     #[error(transparent)]
@@ -102,6 +107,13 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, Compa
         run.show(&report::growth(growth, &steps));
         document.add_growth(growth, &steps);
     }
+    let mut is_kept = true;
+    for trial in settings.resilience.trials() {
+        let tried = resilience::measure(trial, &workspace, &proxies, settings.configs())?;
+        run.show(&tried.lines());
+        document.add("resilience", tried.document());
+        is_kept &= tried.is_kept();
+    }
     let document = document.into_value();
     if output == Output::Json {
         report::document(&document);
@@ -109,7 +121,11 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, Compa
     if let Some(file) = &settings.html {
         crate::page::write(&document, file)?;
     }
-    costs.map_or(Ok(ExitCode::SUCCESS), |costs| settle(settings, costs))
+    match (costs, is_kept) {
+        (Some(costs), _) => settle(settings, costs),
+        (None, true) => Ok(ExitCode::SUCCESS),
+        (None, false) => Ok(ExitCode::FAILURE),
+    }
 }
 
 /// Writes our costs, or holds them to what was written.
@@ -172,6 +188,8 @@ impl Run<'_> {
                 self.show(&report::time(scenario, self.settings, &all, &missing));
                 document.add_scenario(scenario, &all, &missing);
             }
+            // There are no scenarios then.
+            Measure::Resilience => {}
             Measure::Instructions => {
                 let profile = self.settings.profile.as_deref();
                 let certificates = &self.workspace.certificates;

@@ -47,11 +47,14 @@ pub(crate) enum Fate {
 
 /// The machine has what a comparison needs; else everything that is missing is said at once.
 pub(super) fn check(measure: Measure, generator: Generator) -> Result<(), ProcessError> {
-    // The origin is an nginx too, so without nginx there is nothing to compare with.
-    let mut needed =
-        vec![("nginx", "nginx-light"), ("taskset", "util-linux"), ("setpriv", "util-linux")];
-    if measure == Measure::Instructions {
-        needed.push(("valgrind", "valgrind"));
+    let mut needed = vec![("taskset", "util-linux"), ("setpriv", "util-linux")];
+    match measure {
+        // The origin is an nginx too, so without nginx there is nothing to compare with.
+        Measure::Time => needed.push(("nginx", "nginx-light")),
+        Measure::Instructions => {
+            needed.extend([("nginx", "nginx-light"), ("valgrind", "valgrind")]);
+        }
+        Measure::Resilience => {}
     }
     if generator == Generator::Wrk {
         needed.push(("wrk", "wrk"));

@@ -9,6 +9,7 @@ use super::committed::{Costs, CostsError, FILE};
 use super::growth::Growth;
 use super::load::Generator;
 use super::proxies::Kind;
+use super::resilience::{self, Configs, Wanted};
 use super::scenarios::{self, Scenario};
 
 /// What is wrong with the arguments.
@@ -49,7 +50,8 @@ pub(crate) struct Settings {
     /// The same request while these become more, instead of scenarios.
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["scenario", "instructions"])]
     pub(super) growth: Vec<Growth>,
-    /// Of nginx, haproxy, envoy, varnish, caddy, gateway. Default: all of them; the gateway alone with --hold or --commit.
+    /// Of nginx, haproxy, envoy, varnish, caddy, gateway. Default: all of them; the gateway alone with --hold or --commit; the first two
+    /// and the gateway where servers fail.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     only: Vec<Kind>,
     /// The gateway's program (`cargo xtask compare` builds one with the profile `dist`).
@@ -78,6 +80,8 @@ pub(crate) struct Settings {
         default_missing_value = FILE
     )]
     pub(super) commit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) resilience: Wanted,
     /// Write a page of everything, with plots, machine, versions and configs.
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
@@ -101,13 +105,23 @@ enum Chosen {
 pub(super) enum Measure {
     Time,
     Instructions,
+    /// What becomes of requests when servers fail.
+    Resilience,
 }
 
 impl Settings {
     pub(super) fn measure(&self) -> Measure {
-        match self.instructions {
-            true => Measure::Instructions,
-            false => Measure::Time,
+        match (self.instructions, self.resilience.trials().is_empty()) {
+            (true, _) => Measure::Instructions,
+            (false, true) => Measure::Time,
+            (false, false) => Measure::Resilience,
+        }
+    }
+
+    pub(super) fn configs(&self) -> Configs {
+        match self.show_configs {
+            true => Configs::Shown,
+            false => Configs::Silent,
         }
     }
 
@@ -134,10 +148,11 @@ impl Settings {
     }
 
     pub(super) fn only(&self) -> Vec<Kind> {
-        match (self.only.is_empty(), self.is_about_costs()) {
-            (true, true) => vec![Kind::Gateway],
-            (true, false) => Kind::ALL.to_vec(),
-            (false, _) => self.only.clone(),
+        match (self.only.is_empty(), self.is_about_costs(), self.measure()) {
+            (true, true, _) => vec![Kind::Gateway],
+            (true, false, Measure::Resilience) => resilience::MEASURED.to_vec(),
+            (true, false, Measure::Time | Measure::Instructions) => Kind::ALL.to_vec(),
+            (false, ..) => self.only.clone(),
         }
     }
 
@@ -148,7 +163,8 @@ impl Settings {
             Chosen::One(scenario) => vec![*scenario],
         };
         let ours = |scenario: &Scenario| Kind::Gateway.cannot(&scenario.job).is_none();
-        match (self.scenario.is_empty() && self.growth.is_empty(), self.is_about_costs()) {
+        let others = !self.growth.is_empty() || self.measure() == Measure::Resilience;
+        match (self.scenario.is_empty() && !others, self.is_about_costs()) {
             (true, true) => scenarios::ALL.into_iter().filter(ours).collect(),
             (true, false) => Scenario::named("plain").into_iter().collect(),
             (false, _) => self.scenario.iter().flat_map(chosen).collect(),
@@ -225,6 +241,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn where_servers_fail_there_are_no_scenarios_and_three_proxies() {
+        for (line, trials) in [
+            ("--faults", 5),
+            ("--faults --fault hangs,dies", 2),
+            ("--faults --fault hangs dies --storm", 4),
+            ("--overload --once", 2),
+            ("--once 5000", 1),
+        ] {
+            let settings = parsed(line).expect(line);
+            assert_eq!(settings.resilience.trials().len(), trials, "{line}");
+            assert!(settings.scenarios().is_empty(), "{line}");
+            assert_eq!(settings.only().len(), 3, "{line}");
+        }
+    }
+
+    #[test]
     fn our_costs_are_of_everything_that_the_gateway_can_do() {
         let settings = parsed("--instructions --hold --gateway x").expect("understood");
         assert_eq!(settings.only(), [Kind::Gateway]);
@@ -257,6 +289,10 @@ pub(super) mod tests {
             ("--profile x", "--instructions"),
             ("--hold", "--instructions"),
             ("--instructions --hold --commit", "cannot be used with"),
+            ("--fault hangs", "--faults"),
+            ("--faults --fault dances", "possible values: dies, hangs"),
+            ("--storm --rounds 3", "cannot be used with"),
+            ("--once 5", "5 is not in 1000..="),
         ];
         for (line, expected) in cases {
             let said = parsed(line).map(|_| ()).expect_err(line);

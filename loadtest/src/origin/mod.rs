@@ -87,6 +87,12 @@ pub(crate) async fn start_controlled() -> Result<(SocketAddr, SocketAddr), Failu
     Ok((bound, control_bound))
 }
 
+/// Whether a control would understand it.
+#[cfg(test)]
+pub(crate) fn is_behaviour(text: &str) -> bool {
+    Behaviour::parse(text).is_ok()
+}
+
 async fn free_listener() -> Result<(TcpListener, SocketAddr), Failure> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let failed = |source| Failure::Socket { address, source };

@@ -14,6 +14,7 @@ function normalised(document) {
     ...document, versions: document.proxies || [], missing: reasons(document.not_installed),
     scenarios: document.scenarios.map(scenario), growth: (document.growth || []).map(growth),
     instructions: (document.instructions || []).map(one => ({ ...one, proxies: byName(one.proxies, proxy => proxy), left_out: reasons(one.left_out) })),
+    resilience: (document.resilience || []).map(one => ({ ...one, proxies: byName(one.proxies, proxy => proxy), left_out: reasons(one.left_out) })),
   };
 }
 

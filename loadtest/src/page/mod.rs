@@ -11,11 +11,12 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 
 /// In the order in which they rest on each other.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("draw.js"),
     include_str!("plots.js"),
     include_str!("document.js"),
     include_str!("run.js"),
+    include_str!("resilience.js"),
     include_str!("page.js"),
 ];
 
@@ -168,6 +169,14 @@ mod tests {
             "figures": { "cpu_us_per_request": { "median": 17.0, "ratio": null, "rounds": [17.0] } } }],
             "left_out": [{ "name": "caddy", "reason": "not installed" }] }] });
         expected.extend([(bare, 1), (json!({ "scenarios": [] }), 0)]);
+        let proxy = json!({ "name": "gateway", "figures": { "errors_percent": 25.0, "p99_quotient": null }, "kept": false,
+            "errors": { "timeout": 500 }, "config": "threads = 1", "timeline": [
+                { "second": 0, "requests": 9, "failed": 0, "p99_ms": 1.0 }, { "second": 1, "requests": 9, "failed": 3, "p99_ms": 3000.0 }] });
+        let failing = json!({ "scenarios": [], "resilience": [{ "part": "faults", "name": "hangs", "does": "it never answers",
+            "promise": "few errors", "columns": [{ "key": "errors_percent", "title": "errors %" },
+                { "key": "p99_quotient", "title": "after ÷ before" }], "proxies": [proxy],
+            "left_out": [{ "name": "haproxy", "reason": "not installed" }] }] });
+        expected.push((failing, 2));
         let step = |rate: u32, p99: f64| {
             json!({ "rate": rate, "requests_per_second": rate, "failed": 0, "keeps_up": p99 < 9.0,
                 "latency_ms": { "p50": 0.1, "p99": p99 } })

@@ -50,16 +50,18 @@ function tiles(list) {
 }
 
 function comparison(document) {
-  const { scenarios, growth, instructions } = document;
+  const { scenarios, growth, instructions, resilience } = document;
   const bases = scenarios.map(one => one.base).filter(Boolean);
   const reference = bases.includes("nginx") || bases.length === 0 ? "nginx" : bases[0];
-  const names = [...new Set([...scenarios, ...growth.flatMap(one => one.steps), ...instructions].flatMap(one => Object.keys(one.proxies)))].sort(byIdentity);
+  const names = [...new Set([...scenarios, ...growth.flatMap(one => one.steps), ...instructions, ...resilience].flatMap(one => Object.keys(one.proxies)))].sort(byIdentity);
   const costs = scenarios.map(one => ({ name: one.base && one.base !== reference ? `${one.name} (÷ ${identity(one.base).name})` : one.name, base: one.base, href: "#" + slug(one.name), values: listed(one.proxies).map(([name, proxy]) => [name, figure_of(proxy, "cpu_us_per_request").ratio]).filter(([, value]) => typeof value === "number") }));
   const told = joined(names.map(name => name === "gateway" ? "the gateway" : identity(name).name));
-  const title = names.length > 2 ? `The same work through ${["three", "four", "five", "six", "seven", "eight", "nine"][names.length - 3] || names.length} proxies` : `The same work through ${told}`;
+  const onlyFailing = resilience.length > 0 && scenarios.length + growth.length + instructions.length === 0;
+  const title = onlyFailing ? `When servers fail: ${told}` : names.length > 2 ? `The same work through ${["three", "four", "five", "six", "seven", "eight", "nine"][names.length - 3] || names.length} proxies` : `The same work through ${told}`;
   return [
     html("header", {}, html("div", { class: "kicker" }, [document.date && document.date.slice(0, 10), document.machine && document.machine.cpu, document.machine && `${document.machine.cores} cores`].filter(Boolean).join(" · ")),
       html("h1", {}, title),
+      onlyFailing ? html("p", { class: "lead" }, `${capital(told)}: one worker on one core each, in turn, before the same servers.`) :
       html("p", { class: "lead" }, `${capital(told)}: one worker on one core each, in turn, in several rounds. Absolute figures belong to this machine; `, html("b", {}, `ratios to ${identity(reference).name} within a round`), " carry over. Below 1 is cheaper."),
       headline(costs, reference)),
     scenarios.length > 0 && section("overview", "At a glance", null,
@@ -69,6 +71,7 @@ function comparison(document) {
     scenarios.map(one => scenarioSection(one, one.base || reference)),
     growth.length > 0 && growthSection(growth),
     instructions.length > 0 && instructionsSection(instructions),
+    resilience.map(trialSection),
     machineSection(document),
     repeatSection(document),
   ];

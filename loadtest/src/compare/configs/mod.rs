@@ -153,7 +153,8 @@ impl Workspace {
         Ok(Prepared { proxy, job, port, folder, config, single_process_config, log })
     }
 
-    fn subfolder(&self, name: &str) -> Result<PathBuf, FileError> {
+    /// A folder within.
+    pub(super) fn subfolder(&self, name: &str) -> Result<PathBuf, FileError> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder).map_err(FileError::at(&folder))?;
         Ok(folder)

@@ -244,7 +244,7 @@ export default {{ subject }};
 }
 
 /// nginx makes these at its start; the compiled-in places need root.
-pub(super) fn temporary_folders(folder: &Path) -> String {
+pub(in super::super) fn temporary_folders(folder: &Path) -> String {
     let folder = folder.display();
     ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {folder}/{kind};\n"))
