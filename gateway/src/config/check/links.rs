@@ -83,7 +83,8 @@ impl Checking {
     ) {
         let Some(upstream) = &route.upstream else { return };
         let fallback = route.fallback.as_ref().and_then(|at| at.value.upstream.as_ref());
-        let first = match fallback {
+        // A route's own fallback goes before that of its upstream.
+        let first = match &route.fallback {
             None => links.chain(&upstream.value),
             Some(_) => vec![upstream.value.as_str()],
         };
