@@ -4,23 +4,28 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{StatusCode, Version, header, request};
 use http_body::Body as _;
 use plugins::Exchange;
 use tokio::time::Instant;
 
 use crate::body::Payload;
-use crate::config::{self, Action};
+use crate::change::collect;
+use crate::client_deadline;
+use crate::config::{self, Action, Fallback};
 use crate::connection::Tunnel;
 use crate::deadline::Timer;
-use crate::finish::{Asked, Finish};
+use crate::finish::{Asked, Finish, Gate};
 use crate::forward;
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
+use crate::upstream::admission::{Turned, criticality};
 use crate::upstream::choice::{self, Choice};
 use crate::upstream::health::is_failure;
 use crate::upstream::request_body::{BodyLimits, Changes, RequestBody};
 use crate::upstream::response_body::{ResponseBody, ResponseLimits, Source};
+use crate::upstream::retry::is_idempotent;
 use crate::upstream::{CallFailure, Called, Caller, Upstream, call};
 
 impl Visit<'_> {
@@ -70,11 +75,102 @@ impl Visit<'_> {
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
         let index = upstream_index(asking.settings);
-        let upstream = &self.current.upstreams[index];
         forward::join_cookies(&mut parts.headers, parts.version);
         let peer = &self.connection.peer.text;
         forward::add_forwarded(&mut parts.headers, &asking.sender, peer, asking.settings.forwarded);
-        let upgrade = asking.hop.upgrade.take().filter(|_| {
+        if matches!(body, RequestBody::Whole(_)) {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        if let (true, Some(end)) = (asking.hop.says_deadline, asking.deadline) {
+            client_deadline::pass_on(&mut parts.headers, end, Instant::now());
+        }
+        if !asking.route.admission.is_open_to_all()
+            && let Err(turned) = self.enter(Gate::Route, &asking, finish).await
+        {
+            let failed = Missed { failure: Failure::Turned(turned), unsent: Some(body) };
+            return self.fall_back(index, failed, parts, asking, finish).await;
+        }
+        match self.ask_upstream(index, parts, body, &mut asking, finish).await {
+            Ok(answer) => Ok(answer),
+            Err(failed) => self.fall_back(index, failed, parts, asking, finish).await,
+        }
+    }
+
+    /// Waits until the gate lets the request in.
+    async fn enter(
+        &self,
+        gate: Gate,
+        asking: &Asking<'_>,
+        finish: &mut Finish,
+    ) -> Result<(), Turned> {
+        let mut timer = self.connection.timer(self.version);
+        let criticality = criticality(asking.settings.criticality);
+        let entered = match finish.admission(gate) {
+            None => return Ok(()),
+            // Boxed, so that those with nothing before them do not carry its state.
+            Some(admission) => {
+                Box::pin(admission.enter(criticality, &mut timer, Instant::now())).await?
+            }
+        };
+        finish.admitted.push((gate, entered));
+        Ok(())
+    }
+
+    /// What is answered instead: a fixed answer, or what other upstreams say, as long as the request can be sent. The
+    /// route's fallback goes before its upstream's, and each upstream has its own.
+    #[cold]
+    async fn fall_back(
+        &self,
+        first: usize,
+        failed: Missed,
+        parts: &mut request::Parts,
+        mut asking: Asking<'_>,
+        finish: &mut Finish,
+    ) -> Result<Answer, Failure> {
+        let Missed { mut failure, mut unsent } = failed;
+        let mut index = first;
+        let mut fallback = asking.route.admission.fallback.as_ref();
+        loop {
+            let upstream = &self.current.upstreams[index];
+            let next = match fallback.take().or(upstream.admission.fallback.as_ref()) {
+                _ if !failure.is_of_server() => return Err(failure),
+                None => return Err(failure),
+                Some(Fallback::Answer { status, content_type, body }) => {
+                    finish.answer(*status, "fallback");
+                    if let Some(content_type) = content_type {
+                        let headers = &mut finish.head.headers;
+                        headers.insert(header::CONTENT_TYPE, content_type.clone());
+                    }
+                    return Ok(Payload::Whole(Bytes::from(body.clone())));
+                }
+                Some(Fallback::Upstream(name)) => self.current.config.upstream_id(name),
+            };
+            let (Some(next), Some(body)) = (next, unsent.take()) else { return Err(failure) };
+            index = next.0;
+            let asked = Box::pin(self.ask_upstream(index, parts, body, &mut asking, finish)).await;
+            match asked {
+                Ok(answer) => return Ok(answer),
+                Err(missed) => Missed { failure, unsent } = missed,
+            }
+        }
+    }
+
+    /// Asks one upstream.
+    async fn ask_upstream(
+        &self,
+        index: usize,
+        parts: &mut request::Parts,
+        body: RequestBody,
+        asking: &mut Asking<'_>,
+        finish: &mut Finish,
+    ) -> Result<Answer, Missed> {
+        let upstream = &self.current.upstreams[index];
+        if !upstream.admission.is_open_to_all()
+            && let Err(turned) = self.enter(Gate::Upstream(index), asking, finish).await
+        {
+            return Err(Missed { failure: Failure::Turned(turned), unsent: Some(body) });
+        }
+        let upgrade = asking.hop.upgrade.clone().filter(|_| {
             let speaks_http1 = upstream.config.protocol == config::Protocol::Http1;
             // With a body nobody could say where it ends and the other protocol begins.
             self.version == Version::HTTP_11 && speaks_http1 && body.is_empty()
@@ -82,15 +178,14 @@ impl Visit<'_> {
         if let Some(protocol) = &upgrade {
             forward::set_upgrade(&mut parts.headers, protocol.clone());
         }
-        if matches!(body, RequestBody::Whole(_)) {
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
+        let body = keep(body, parts, upstream).await?;
         // Plugins take their time; without them the head has just arrived.
-        let now = if asking.route.chain.is_empty() { finish.started } else { Instant::now() };
+        let waited = !asking.route.chain.is_empty() || !finish.admitted.is_empty();
+        let now = if waited { Instant::now() } else { finish.started };
         let mut timer = self.connection.timer(self.version);
         let choice = match upstream.looks_at_requests() {
             false => Choice::default(),
-            true => choice_of(upstream, parts, &asking),
+            true => choice_of(upstream, parts, asking),
         };
         let caller = Caller {
             upstream,
@@ -106,19 +201,22 @@ impl Visit<'_> {
                 let Called { source, server, retries, sent_at } = called;
                 let arrived = Instant::now();
                 let time = Some(arrived.saturating_duration_since(sent_at));
-                finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
                 finish.failed = is_failure(finish.head.status, &finish.head.headers);
+                upstream.stick(&mut finish.head.headers, &server, self.connection.peer.scheme);
+                finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
                 let idle = upstream.config.timeout.idle;
                 if finish.head.status == StatusCode::SWITCHING_PROTOCOLS {
-                    return self.switch(source, upgrade.map(|_| idle), finish);
+                    let switched = self.switch(source, upgrade.map(|_| idle), finish);
+                    return switched.map_err(|failure| Missed { failure, unsent: None });
                 }
                 let limits = ResponseLimits { timer, idle, deadline: asking.deadline, arrived };
                 Ok(self.respond(source, limits, finish))
             }
             Err(failed) => {
-                let CallFailure { error, server, retries, unsent: _ } = failed;
+                let CallFailure { error, server, retries, unsent } = failed;
                 finish.asked = Some(Asked { upstream: index, server, time: None, retries });
-                Err(Failure::Call(error))
+                finish.leave(Gate::Upstream(index), &error);
+                Err(Missed { failure: Failure::Call(error), unsent })
             }
         }
     }
@@ -165,6 +263,34 @@ fn choice_of(upstream: &Upstream, parts: &request::Parts, asking: &Asking<'_>) -
         Some(at.parameters.get(at.uri.path(), index))
     };
     upstream.choice(&choice::Asked { parts, client: asking.sender.address, parameter: &value })
+}
+
+/// A request without an answer.
+struct Missed {
+    failure: Failure,
+    /// What of it may be sent elsewhere.
+    unsent: Option<RequestBody>,
+}
+
+/// Keeps a short body in memory if the request may have to be sent again.
+async fn keep(
+    body: RequestBody,
+    parts: &mut request::Parts,
+    upstream: &Upstream,
+) -> Result<RequestBody, Missed> {
+    let limit = match &upstream.config.resilience.retry {
+        Some(retry) if body.is_streaming() && is_idempotent(&parts.method) => retry.body_bytes,
+        Some(_) | None => return Ok(body),
+    };
+    let length = http_body::Body::size_hint(&body).exact();
+    if length.is_none_or(|length| length > limit as u64) {
+        return Ok(body);
+    }
+    let collected = Box::pin(collect(body, limit)).await;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    collected
+        .map(|bytes| RequestBody::Whole(Some(bytes)))
+        .map_err(|failure| Missed { failure, unsent: None })
 }
 
 fn upstream_index(settings: &config::Route) -> usize {

@@ -18,8 +18,9 @@ use crate::moment::moment;
 use crate::observe::access_log::Entry;
 use crate::observe::metrics::InFlight as Counted;
 use crate::snapshot::{ROUTE_NONE, Route};
-use crate::upstream::InFlight;
+use crate::upstream::admission::{Admission, Admitted};
 use crate::upstream::health::Ended;
+use crate::upstream::{CallError, InFlight};
 use crate::worker::{Current, Worker};
 
 /// Nginx' word for a client that left before there was a status.
@@ -49,10 +50,21 @@ pub(crate) struct Finish {
     pub(crate) bytes_in: Option<Rc<Cell<u64>>>,
     /// The upstream that was asked.
     pub(crate) asked: Option<Asked>,
+    /// What the route and its upstream let in.
+    pub(crate) admitted: Vec<(Gate, Admitted)>,
     /// Plugins' state, if a plugin wants to know the end, or has named the user.
     pub(crate) exchange: Option<Box<Exchange>>,
     line: Option<Line>,
     _in_flight: Counted,
+}
+
+/// Where a request was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// The request's route.
+    Route,
+    /// An upstream, by its index.
+    Upstream(usize),
 }
 
 /// Who answered, and how it went.
@@ -99,6 +111,7 @@ impl Finish {
             bytes_out: 0,
             bytes_in: None,
             asked: None,
+            admitted: Vec::new(),
             exchange: None,
             line: None,
             _in_flight: connection.worker.process.metrics.in_flight(),
@@ -153,13 +166,8 @@ impl Finish {
         self.reason = reason;
     }
 
-    /// The server's health hears how its answer was. Tries before the last have told it already.
-    fn tell_upstream(&self, now: Instant) {
-        let Some(Asked { upstream, server: Some(server), time: Some(took), .. }) = &self.asked
-        else {
-            return;
-        };
-        let Some(upstream) = self.current.upstreams.get(*upstream) else { return };
+    /// Those who decide about the next requests hear how this one went. Tries before the last have told it already.
+    fn tell(&mut self, now: Instant, duration: Duration) {
         let ended = match self.reason {
             // Nobody knows how it would have gone on; and how much time there is may be the client's choice.
             "client-gone" | "deadline" => return,
@@ -167,7 +175,44 @@ impl Finish {
             _ if self.failed => Ended::Badly,
             _ => Ended::Well,
         };
-        upstream.has_ended(server, ended, moment(now), *took);
+        let now = moment(now);
+        let mut took = duration;
+        if let Some(Asked { upstream, server: Some(server), time: Some(time), .. }) = &self.asked
+            && let Some(upstream) = self.current.upstreams.get(*upstream)
+        {
+            took = *time;
+            upstream.has_ended(server, ended, now, took);
+        }
+        for (gate, admitted) in std::mem::take(&mut self.admitted) {
+            if let Some(admission) = self.admission(gate) {
+                admitted.finish(admission, (ended == Ended::Badly, took), now);
+            }
+        }
+    }
+
+    /// A call has ended without an answer, and the request may go on elsewhere.
+    pub(crate) fn leave(&mut self, gate: Gate, error: &CallError) {
+        let Some(place) = self.admitted.iter().position(|(at, _)| *at == gate) else { return };
+        let (_, admitted) = self.admitted.swap_remove(place);
+        let now = Instant::now();
+        // The client's own fault, or choice.
+        if matches!(error, CallError::Body(_) | CallError::Deadline) {
+            return;
+        }
+        if let Some(admission) = self.admission(gate) {
+            let took = now.saturating_duration_since(self.started);
+            admitted.finish(admission, (true, took), moment(now));
+        }
+    }
+
+    /// What stands at a gate.
+    pub(crate) fn admission(&self, gate: Gate) -> Option<&Admission> {
+        match gate {
+            Gate::Route => self.route().map(|route| &route.admission),
+            Gate::Upstream(index) => {
+                self.current.upstreams.get(index).map(|upstream| &upstream.admission)
+            }
+        }
     }
 
     fn log(&self, line: &Line, duration: Duration) {
@@ -220,7 +265,7 @@ impl Drop for Finish {
             Some(route) => route.metrics.finished(self.status, duration),
             None => connection.worker.process.metrics.unrouted().finished(self.status, duration),
         }
-        self.tell_upstream(now);
+        self.tell(now, duration);
         if let Some(line) = &self.line {
             self.log(line, duration);
         }

@@ -6,6 +6,7 @@ use http_body::Frame;
 use plugins::exchange::Scheme;
 
 use crate::client::{Sender, X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use crate::client_deadline::{GRPC_TIMEOUT, X_REQUEST_DEADLINE};
 use crate::config::Forwarded;
 use crate::http1::fields::has_token;
 
@@ -19,6 +20,8 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 pub(crate) struct Hop {
     /// The protocol asked for, if `Connection: upgrade` confirms it.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// The client says how long it waits.
+    pub(crate) says_deadline: bool,
 }
 
 /// Takes the fields out that are meant for this hop only, and reads them. Before the plugins: a client must not take
@@ -26,6 +29,7 @@ pub(crate) struct Hop {
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop::default();
     let found = look(headers);
+    hop.says_deadline = found.deadline;
     if found.expect {
         // Answered here: 100 goes out once somebody wants the body (RFC 9110, section 10.1.1).
         headers.remove(header::EXPECT);
@@ -63,6 +67,7 @@ struct Found {
     proxy_connection: bool,
     te: bool,
     expect: bool,
+    deadline: bool,
 }
 
 /// One pass over the names, so that a request without such fields pays for no look-up. Standard names compare as
@@ -78,6 +83,7 @@ fn look(headers: &HeaderMap) -> Found {
             header::EXPECT => found.expect = true,
             _ if *name == KEEP_ALIVE => found.keep_alive = true,
             _ if *name == PROXY_CONNECTION => found.proxy_connection = true,
+            _ if *name == X_REQUEST_DEADLINE || *name == GRPC_TIMEOUT => found.deadline = true,
             _ => {}
         }
     }

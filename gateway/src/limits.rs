@@ -26,6 +26,8 @@ pub(crate) enum Full {
     Process,
     /// `limits.connections-per-client`.
     Client,
+    /// None is let in: the process has too much to do.
+    Overload,
 }
 
 impl Full {
@@ -34,11 +36,17 @@ impl Full {
         match self {
             Self::Process => "connections",
             Self::Client => "connections-per-client",
+            Self::Overload => "overload",
         }
     }
 }
 
 impl Connections {
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Lets a connection in, or says which bound it ran into.
     pub(crate) fn enter(
         self: &Arc<Self>,

@@ -11,15 +11,17 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request, Version, header, request};
+use http::{HeaderValue, Method, Request, Version, header, request};
 use plugins::exchange::Origin;
 use plugins::{Client, Exchange};
+use resilience::overload::Level;
 use tokio::time::Instant;
 
 use crate::body::{Body, Payload};
 use crate::chain::{Chain, Down, Reached};
 use crate::change::{change_body, collect};
 use crate::client::Sender;
+use crate::client_deadline;
 use crate::config::{self, Action};
 use crate::connection::Connection;
 use crate::deadline::within;
@@ -35,6 +37,7 @@ use crate::strict_http2;
 use crate::target::{At, host_of, redirect_to, rewrite as rewrite_target, set_path, settle_host};
 use crate::timing::{add_proxy_status, add_server_timing};
 use crate::upstream::CallError;
+use crate::upstream::admission::criticality;
 use crate::worker::Current;
 
 /// Answers one request. What fails becomes a reply here, and nowhere else. The head of the response stands in the body,
@@ -113,20 +116,46 @@ impl Visit<'_> {
         let settings = &self.current.config.routes[index];
         let route = &self.current.routes[index];
         let at = route.keeps_path.then(|| At { uri: parts.uri.clone(), parameters });
-        let asking = Asking {
-            route,
-            settings,
-            at,
-            sender,
-            hop: strip_request(&mut parts.headers),
-            incoming: Some(incoming),
-            deadline: settings.timeout.map(|timeout| finish.started + timeout),
-        };
+        self.shed(settings)?;
+        let hop = strip_request(&mut parts.headers);
+        let deadline = self.deadline(&hop, parts, settings, finish.started)?;
+        let asking =
+            Asking { route, settings, at, sender, hop, incoming: Some(incoming), deadline };
         if asking.route.chain.is_empty() {
             self.serve(parts, None, asking, finish).await
         } else {
             // Boxed, so that routes without plugins do not carry its state.
             Box::pin(self.pass_chain(take(parts), asking, finish)).await
+        }
+    }
+
+    /// Under pressure the least important requests are refused first.
+    fn shed(&self, settings: &config::Route) -> Result<(), Failure> {
+        let process = &self.connection.worker.process;
+        let level = process.overload.level();
+        if level == Level::Normal || !level.sheds(criticality(settings.criticality)) {
+            return Ok(());
+        }
+        Err(Failure::Shed)
+    }
+
+    /// When nobody waits for the answer any more: the route's `timeout`, or what the client says, if that is earlier.
+    fn deadline(
+        &self,
+        hop: &Hop,
+        parts: &request::Parts,
+        settings: &config::Route,
+        started: Instant,
+    ) -> Result<Option<Instant>, Failure> {
+        let own = settings.timeout.map(|timeout| started + timeout);
+        if !hop.says_deadline {
+            return Ok(own);
+        }
+        let said = client_deadline::of_client(&parts.headers, started);
+        let deadline = own.into_iter().chain(said).min();
+        match deadline {
+            Some(deadline) if deadline <= started => Err(Failure::Call(CallError::Deadline)),
+            Some(_) | None => Ok(deadline),
         }
     }
 
@@ -317,6 +346,9 @@ impl Visit<'_> {
         }
         if self.version == Version::HTTP_2 {
             finish.head.headers.remove(header::CONNECTION);
+        } else if self.connection.worker.process.overload.level() != Level::Normal {
+            let close = HeaderValue::from_static("close");
+            finish.head.headers.insert(header::CONNECTION, close);
         }
     }
 }

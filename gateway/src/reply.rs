@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::refusal::WireRefusal;
 use crate::routing::path::PathRefusal;
 use crate::upstream::CallError;
+use crate::upstream::admission::Turned;
 use crate::upstream::request_body::BodyError;
 
 /// Everything that ends a request without the answer it asked for.
@@ -42,6 +43,12 @@ pub(crate) enum Failure {
     /// The upstream gave no response.
     #[error("{0}")]
     Call(CallError),
+    /// The route or its upstream has no room, or its breaker is open.
+    #[error("{0}")]
+    Turned(Turned),
+    /// The process has too much to do, and this request matters less than others.
+    #[error("there is too much to do at the moment")]
+    Shed,
     /// A response body was longer than a plugin takes.
     #[error("the response is longer than a plugin of this route takes")]
     ResponseTooLong,
@@ -68,6 +75,8 @@ impl Failure {
             Self::BodyTooLong => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-long"),
             Self::Refused(refusal) => (refusal.status, refusal.reason),
             Self::Call(error) => return call_words(error),
+            Self::Turned(turned) => (StatusCode::SERVICE_UNAVAILABLE, turned.reason()),
+            Self::Shed => (StatusCode::SERVICE_UNAVAILABLE, "shed"),
             Self::ResponseTooLong => (StatusCode::BAD_GATEWAY, "response-too-long"),
             Self::ResponseBroken => (StatusCode::BAD_GATEWAY, "upstream-broken"),
         };
@@ -94,7 +103,20 @@ impl Failure {
             | Self::BodyTooLong
             | Self::Refused(_) => true,
             Self::Call(error) => matches!(error, CallError::Body(_)),
-            Self::NoRoute | Self::ResponseTooLong | Self::ResponseBroken => false,
+            Self::NoRoute
+            | Self::Turned(_)
+            | Self::Shed
+            | Self::ResponseTooLong
+            | Self::ResponseBroken => false,
+        }
+    }
+
+    /// Whether the server is at fault, or there is no room for it: then a fallback may answer.
+    pub(crate) fn is_of_server(&self) -> bool {
+        match self {
+            Self::Call(error) => !matches!(error, CallError::Body(_) | CallError::Deadline),
+            Self::Turned(_) | Self::ResponseBroken => true,
+            _ => false,
         }
     }
 
@@ -106,6 +128,8 @@ impl Failure {
             Self::NoRoute
             | Self::Method { .. }
             | Self::Refused(_)
+            | Self::Turned(_)
+            | Self::Shed
             | Self::ResponseTooLong
             | Self::ResponseBroken => false,
         }
@@ -114,7 +138,12 @@ impl Failure {
     /// The error type of RFC 9209 (`Proxy-Status`), section 2.3.
     pub(crate) fn proxy_error(&self) -> Option<&'static str> {
         use crate::upstream::ConnectError;
-        let Self::Call(error) = self else { return None };
+        let error = match self {
+            Self::Call(error) => error,
+            Self::Turned(Turned::Open(_)) => return Some("destination_unavailable"),
+            Self::Turned(_) | Self::Shed => return Some("connection_limit_reached"),
+            _ => return None,
+        };
         Some(match error {
             CallError::NoServer | CallError::TakenOut => "destination_unavailable",
             CallError::Connect(ConnectError::Refused(_)) => "connection_refused",
@@ -198,6 +227,11 @@ pub(crate) fn reply(failure: Failure, audience: Audience) -> Response<Bytes> {
             response.headers_mut().insert(header::ALLOW, allow);
         }
         Failure::Refused(refusal) => response.headers_mut().extend(refusal.headers),
+        Failure::Turned(Turned::Open(open)) => {
+            // RFC 9110, section 10.2.3.
+            let seconds = HeaderValue::from(open.retry_after_seconds());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
         _ => {}
     }
     response

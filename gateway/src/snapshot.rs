@@ -10,9 +10,11 @@ use plugins::Plugin;
 
 use crate::chain::Chain;
 use crate::config::{self, Config, Problem, Problems};
+use crate::moment;
 use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::routing::router::Router;
 use crate::upstream::Upstream;
+use crate::upstream::admission::Admission;
 
 /// The index of no route.
 pub(crate) const ROUTE_NONE: usize = usize::MAX;
@@ -34,6 +36,8 @@ pub(crate) struct Route {
     pub(crate) name: Box<str>,
     pub(crate) chain: Chain,
     pub(crate) metrics: RouteMetrics,
+    /// Its own breaker and limit.
+    pub(crate) admission: Admission,
     /// Whether the path is needed once more after routing, as it was then: by a template, or by its upstream's balance.
     pub(crate) keeps_path: bool,
     /// The headers and body of a fixed response.
@@ -77,6 +81,26 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// It is in use from now on: what was taken over from the one before gets its new settings.
+    pub(crate) fn settle(&self) {
+        let upstreams = self.upstreams.iter().map(|upstream| &upstream.admission);
+        for admission in self.routes.iter().map(|route| &route.admission).chain(upstreams) {
+            admission.settle();
+        }
+    }
+
+    /// What stands before upstreams and routes that have anything before them, with a name for each.
+    pub(crate) fn admissions(&self) -> impl Iterator<Item = (&'static str, &str, &Admission)> {
+        let upstreams = self
+            .upstreams
+            .iter()
+            .map(|upstream| ("upstream", upstream.config.name.as_str(), &upstream.admission));
+        let routes = self.routes.iter().map(|route| ("route", &*route.name, &route.admission));
+        upstreams.chain(routes).filter(|(_, _, admission)| !admission.is_open_to_all())
+    }
+}
+
 fn build_all<From, To>(
     list: &[From],
     problems: &mut Vec<Problem>,
@@ -116,7 +140,9 @@ fn build_route(
         config::Action::Redirect { .. } => true,
         config::Action::Respond { .. } => false,
     };
+    let before = heritage.routes.get(route.name.as_str()).map(|before| &before.admission);
     Ok(Route {
+        admission: Admission::build(&route.guards, before, moment::now()),
         keeps_path,
         name: route.name.as_str().into(),
         chain: Chain::new(plugins),

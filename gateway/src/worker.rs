@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::limits::Connections;
 use crate::observe::access_log::{AccessLog, Writer};
 use crate::observe::metrics::Metrics;
+use crate::overload::Overload;
 use crate::snapshot::Snapshot;
 use crate::splice::Pipes;
 use crate::upstream::Pools;
@@ -27,13 +28,16 @@ pub(crate) struct Process {
     pub(crate) metrics: &'static Metrics,
     /// The access log.
     pub(crate) log: AccessLog,
+    /// What it gives up under pressure.
+    pub(crate) overload: Overload,
 }
 
 impl Process {
     pub(crate) fn new(snapshot: Arc<Snapshot>, metrics: &'static Metrics, log: AccessLog) -> Self {
         let generation = AtomicU64::new(snapshot.generation);
         let connections = Arc::default();
-        Self { snapshot: ArcSwap::new(snapshot), generation, connections, metrics, log }
+        let overload = Overload::default();
+        Self { snapshot: ArcSwap::new(snapshot), generation, connections, metrics, log, overload }
     }
 
     /// The snapshot of now; for the control side. Requests use their worker's.
@@ -44,6 +48,7 @@ impl Process {
     /// From now on requests see this snapshot.
     pub(crate) fn swap(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation;
+        snapshot.settle();
         self.snapshot.store(snapshot);
         self.generation.store(generation, Ordering::Relaxed);
     }

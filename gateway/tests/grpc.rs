@@ -89,8 +89,9 @@ async fn a_call_of_one_message_is_answered_with_one() {
     let gateway = Gateway::start(&config(origin.address, "")).await;
     let mut client = H2Client::connect(gateway.address()).await;
     let mut request = call("Unary", Fed::whole(message("seven")));
-    let metadata = [("grpc-timeout", "5S"), ("grpc-encoding", "identity"), ("x-trace-bin", "AAEC")];
+    let metadata = [("grpc-encoding", "identity"), ("x-trace-bin", "AAEC")];
     request.headers_mut().extend(fields(&metadata));
+    request.headers_mut().extend(fields(&[("grpc-timeout", "5S")]));
     let answer = client.send(request).await;
     assert_eq!(status(&answer), (200, None, Some("0")));
     assert_eq!((answer.body.clone(), answer.trailer("x-cost")), (message("seven"), Some("7")));
@@ -101,6 +102,9 @@ async fn a_call_of_one_message_is_answered_with_one() {
     {
         assert_eq!(seen.get(name), Some(&HeaderValue::from_static(value)), "{name}");
     }
+    // What is left of the five seconds, in microseconds: no more than eight digits.
+    let left = seen["grpc-timeout"].to_str().unwrap().strip_suffix('u').unwrap();
+    assert!((4_000_000..5_000_000).contains(&left.parse().unwrap()), "{left}");
 }
 
 #[tokio::test]

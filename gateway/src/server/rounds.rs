@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resilience::ejection::{Change, Reason};
+use resilience::{breaker, overload};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::reload;
 use crate::moment;
+use crate::upstream::checks::Checker;
 use crate::upstream::health::Event;
 use crate::worker::Process;
 
@@ -18,10 +20,13 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) async fn go(process: Arc<Process>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let checker = Checker::new(TICK, reload::say);
     loop {
         tick.tick().await;
         let now = moment::now();
-        for upstream in &process.snapshot().upstreams {
+        let snapshot = process.snapshot();
+        for upstream in &snapshot.upstreams {
+            checker.visit(upstream, now);
             upstream.judge(now);
             // A slow start goes on.
             upstream.redraw(now);
@@ -29,7 +34,46 @@ pub(super) async fn go(process: Arc<Process>) {
                 reload::say(&told(&upstream.config.name, &event));
             }
         }
+        for (kind, name, admission) in snapshot.admissions() {
+            for change in admission.take_changes() {
+                reload::say(&format!("{kind} {name}: {}", became(change)));
+            }
+        }
+        if let Some(change) =
+            process.overload.look(&snapshot.config, process.connections.open(), now)
+        {
+            reload::say(&pressed(change));
+        }
     }
+}
+
+fn became(change: breaker::Change) -> String {
+    use breaker::{Cause, Change};
+    match change {
+        Change::Opened(Cause::Errors(totals), _) => {
+            format!("the circuit breaker opens: {} of {} calls failed", totals.failed, totals.calls)
+        }
+        Change::Opened(Cause::Slowness(totals), _) => {
+            format!(
+                "the circuit breaker opens: {} of {} calls were slow",
+                totals.slow, totals.calls
+            )
+        }
+        Change::Opened(Cause::Probe, _) => "the circuit breaker stays open: a probe failed".into(),
+        Change::HalfOpened => "the circuit breaker lets a probe pass".into(),
+        Change::Closed => "the circuit breaker closes".into(),
+    }
+}
+
+fn pressed(change: overload::Change) -> String {
+    let overload::Change { from, to, cause, pressure } = change;
+    let cause = match cause {
+        overload::Cause::LoopDelay => "the workers are late",
+        overload::Cause::Memory => "memory",
+        overload::Cause::Connections => "connections",
+        overload::Cause::Descriptors => "file descriptors",
+    };
+    format!("overload: {} to {} ({cause}, pressure {pressure:.2})", from.name(), to.name())
 }
 
 fn told(upstream: &str, event: &Event) -> String {

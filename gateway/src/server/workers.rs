@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use plugins::exchange::Scheme;
+use resilience::overload::Level;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::driver::{self, Protocol};
@@ -22,14 +23,15 @@ use super::listener::Acceptor;
 use super::{Gate, Phase, SharedProcess, Started, proxy_protocol};
 use crate::client::{Peer, is_trusted};
 use crate::connection::Connection;
+use crate::limits::Full;
 use crate::observe::metrics::ListenerMetrics;
 use crate::socket::Socket;
 use crate::worker::{Date, Process, Worker};
 
 /// How often a worker sweeps its pools, flushes its log and reads the time of day.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(250);
 /// For how many ticks after connections came to rest the allocator is called, so that it returns their memory.
-const RETURNING: u32 = 8;
+const RETURNING: u32 = 16;
 /// More than the allocator keeps in a page of small blocks; never touched, so it takes no memory.
 const LARGE: usize = 1 << 20;
 /// After a failed accept (too many open files), so that it is not tried in a loop.
@@ -153,9 +155,12 @@ async fn live(
 
 async fn housekeeping(worker: Rc<Worker>) {
     let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut returning = 0;
     loop {
-        let now = tick.tick().await;
+        let due = tick.tick().await;
+        let now = Instant::now();
+        worker.process.overload.came_back_late(now.saturating_duration_since(due));
         worker.pools.sweep(now);
         worker.date.set(Date::now());
         worker.log.flush_if_older(now);
@@ -253,6 +258,10 @@ impl Arrival {
 
     fn enter(&self, peer: Option<SocketAddr>) -> Option<crate::limits::Place> {
         let process = &self.worker.process;
+        if process.overload.level() == Level::RefuseConnections {
+            process.metrics.refused(Full::Overload.reason());
+            return None;
+        }
         let client = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
         let limits = &self.worker.current().config.limits;
         match process.connections.enter(client, limits) {

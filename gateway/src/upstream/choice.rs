@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, header, request};
+use http::{HeaderMap, HeaderValue, header, request};
+use plugins::exchange::Scheme;
 use resilience::Moment;
 use resilience::balance::{self, rendezvous};
 
+use super::server::Server;
 use super::{InFlight, Upstream};
 use crate::config::{Balance, KeyOf, Otherwise};
 use crate::routing::condition::values::first_of_query;
@@ -96,6 +98,24 @@ impl Upstream {
         }
         let call = balance::Call { now, key: choice.key };
         Some(Arc::clone(lineup.pick(picture, self.method, call, tried)?).enter())
+    }
+}
+
+impl Upstream {
+    /// Tells the client which server it has, so that it comes back to it (RFC 6265).
+    pub(crate) fn stick(&self, headers: &mut HeaderMap, server: &Server, scheme: Scheme) {
+        let Some(sticky) = &self.config.resilience.sticky else { return };
+        let mut text =
+            format!("{}={:016x}; Path=/; HttpOnly; SameSite=Lax", sticky.cookie, server.identity());
+        if let Some(ttl) = sticky.ttl {
+            text.push_str(&format!("; Max-Age={}", ttl.as_secs()));
+        }
+        if scheme == Scheme::Https {
+            text.push_str("; Secure");
+        }
+        if let Ok(cookie) = HeaderValue::try_from(text) {
+            headers.append(header::SET_COOKIE, cookie);
+        }
     }
 }
 

@@ -17,7 +17,9 @@ use crate::config::{self, HostPolicy, Problem, ServerAddress};
 use crate::moment;
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
+pub(crate) mod admission;
 mod call;
+pub(crate) mod checks;
 pub(crate) mod choice;
 mod connect;
 pub(crate) mod health;
@@ -30,13 +32,14 @@ mod pool;
 pub(crate) mod request_body;
 pub(crate) mod resolve;
 pub(crate) mod response_body;
-mod retry;
+pub(crate) mod retry;
 pub(crate) mod server;
 mod settings;
 mod silence;
 mod tls;
 mod upload;
 
+use admission::Admission;
 pub(crate) use call::{CallError, CallFailure, Called, Caller, call};
 use connect::ClientTls;
 pub(crate) use connect::ConnectError;
@@ -51,6 +54,8 @@ use server::{Address, Condition, Server, ServerSettings};
 pub(crate) struct Upstream {
     pub(crate) config: config::Upstream,
     pub(crate) metrics: UpstreamMetrics,
+    /// Its breaker and its limit.
+    pub(crate) admission: Admission,
     /// The servers as they are now; names are resolved again in the background, health changes who takes part.
     pub(crate) lineup: ArcSwap<Lineup>,
     /// Held while a lineup is drawn, so that the newest is the last.
@@ -100,6 +105,11 @@ impl Upstream {
         let upstream = Self {
             config: config.clone(),
             metrics: metrics.upstream(&config.name),
+            admission: Admission::build(
+                &config.guards,
+                previous.map(|previous| &previous.admission),
+                moment::now(),
+            ),
             lineup: ArcSwap::from_pointee(Lineup::empty(&picture)),
             drawing: Mutex::new(()),
             picture,

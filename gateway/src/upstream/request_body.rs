@@ -171,6 +171,11 @@ impl RequestBody {
         polled
     }
 
+    /// Whether it comes from the client as it is sent.
+    pub(crate) fn is_streaming(&self) -> bool {
+        matches!(self, Self::Streaming(_))
+    }
+
     /// Whether it could be sent a second time.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
