@@ -79,7 +79,7 @@ impl Document {
             "command": machine::command(),
             "machine": machine::document(),
             "settings": {
-                "rounds": settings.rounds,
+                "rounds": settings.rounds(),
                 "seconds": settings.seconds,
                 "connections": settings.connections,
                 "load": match settings.load {

@@ -109,7 +109,13 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<ExitCode, Compa
     }
     let mut is_kept = true;
     for trial in settings.resilience.trials() {
-        let tried = resilience::measure(trial, &workspace, &proxies, settings.configs())?;
+        let set = resilience::Set {
+            workspace: &workspace,
+            proxies: &proxies,
+            rounds: settings.rounds(),
+            configs: settings.configs(),
+        };
+        let tried = resilience::measure(trial, &set)?;
         run.show(&tried.lines());
         document.add("resilience", tried.document());
         is_kept &= tried.is_kept();
@@ -157,9 +163,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn plan(&self) -> Plan<'_> {
-        let Settings { rounds, seconds, connections, load, .. } = *self.settings;
+        let Settings { seconds, connections, load, .. } = *self.settings;
         Plan {
-            rounds,
+            rounds: self.settings.rounds(),
             amount: Amount { connections, seconds, rate: None },
             generator: load,
             certificates: &self.workspace.certificates,

@@ -44,7 +44,8 @@ pub(super) fn time(
     all: &[Measured],
     missing: &[LeftOut],
 ) -> Vec<String> {
-    let Settings { rounds, seconds, connections, .. } = settings;
+    let Settings { seconds, connections, .. } = settings;
+    let rounds = settings.rounds();
     let mut lines = vec![format!(
         "\n{}: {} ({rounds} rounds of {seconds} s, {connections} at once; medians, in brackets ratio to {} \
          ± half of the distance between the quartiles)",

@@ -34,9 +34,9 @@ pub(crate) enum SettingsError {
 /// The gateway and its peers do the same work in turn on core 0; origin and load share core 1.
 #[derive(Args, Debug)]
 pub(crate) struct Settings {
-    /// Rounds, each proxy once a round, in a new process.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(super) rounds: u32,
+    /// Rounds, each proxy once a round, in a new process. Default: 7; 1 where servers fail.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: Option<u32>,
     /// Seconds of load per proxy and round.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(super) seconds: u32,
@@ -116,6 +116,13 @@ impl Settings {
             (false, true) => Measure::Time,
             (false, false) => Measure::Resilience,
         }
+    }
+
+    pub(super) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(match self.measure() {
+            Measure::Time | Measure::Instructions => 7,
+            Measure::Resilience => 1,
+        })
     }
 
     pub(super) fn configs(&self) -> Configs {
@@ -221,7 +228,7 @@ pub(super) mod tests {
         let line = "--rounds 2 --seconds 1 --connections 8 --scenario plain,bare --only nginx,haproxy \
                     --instructions --profile p.txt --keep --show-configs";
         let settings = parsed(line).expect("understood");
-        assert_eq!((settings.rounds, settings.seconds, settings.connections), (2, 1, 8));
+        assert_eq!((settings.rounds(), settings.seconds, settings.connections), (2, 1, 8));
         assert_eq!(
             settings.scenarios().iter().map(|one| one.name).collect::<Vec<_>>(),
             ["plain", "bare"]
@@ -252,7 +259,7 @@ pub(super) mod tests {
             let settings = parsed(line).expect(line);
             assert_eq!(settings.resilience.trials().len(), trials, "{line}");
             assert!(settings.scenarios().is_empty(), "{line}");
-            assert_eq!(settings.only().len(), 3, "{line}");
+            assert_eq!((settings.only().len(), settings.rounds()), (3, 1), "{line}");
         }
     }
 
@@ -291,7 +298,7 @@ pub(super) mod tests {
             ("--instructions --hold --commit", "cannot be used with"),
             ("--fault hangs", "--faults"),
             ("--faults --fault dances", "possible values: dies, hangs"),
-            ("--storm --rounds 3", "cannot be used with"),
+            ("--storm --seconds 3", "cannot be used with"),
             ("--once 5", "5 is not in 1000..="),
         ];
         for (line, expected) in cases {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::statistics::median;
 use super::faults::{self, Fault};
 use super::stage::{Stage, StageError};
 use super::storm::{self, Storm};
@@ -28,7 +29,6 @@ pub(super) struct Column {
 pub(in super::super) struct Taken {
     /// One for each column; none where there was nothing to count.
     pub(super) values: Vec<Option<f64>>,
-    pub(super) is_kept: bool,
     /// What `loadtest run` said.
     pub(super) run: Value,
 }
@@ -100,6 +100,26 @@ impl Trial {
             Self::Fault(_) | Self::Storm(_) | Self::Once(_) => Routes::One,
             Self::Overload => Routes::ByCriticality,
         }
+    }
+
+    /// A column's figure over all rounds. Requests of several rounds that may not be sent twice are one large round.
+    pub(super) fn joined(self, rounds: &[f64]) -> Option<f64> {
+        match self {
+            Self::Fault(_) | Self::Storm(_) | Self::Overload => median(rounds),
+            Self::Once(_) => (!rounds.is_empty()).then(|| rounds.iter().sum()),
+        }
+    }
+
+    /// Whether these figures, one for each column, keep the promise.
+    pub(super) fn is_kept(self, values: &[Option<f64>]) -> bool {
+        let is_kept = match self {
+            Self::Fault(_) => faults::is_kept(values),
+            Self::Storm(_) => storm::is_kept(values),
+            Self::Overload => overload::is_kept(values),
+            Self::Once(_) => once::is_kept(values),
+        };
+        // What was not counted was not kept.
+        is_kept.unwrap_or(false)
     }
 
     pub(super) fn run(self, stage: &Stage<'_>) -> Result<Taken, StageError> {
