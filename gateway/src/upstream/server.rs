@@ -15,9 +15,10 @@ use resilience::Moment;
 use resilience::balance::least_time::PeakTime;
 use resilience::balance::member::{Cause, Member, State};
 use resilience::balance::rendezvous;
-use resilience::checks::{self, Checked};
+use resilience::checks::Change;
 use resilience::ejection::{self, Record};
 
+use super::checks::Checks;
 use super::connect::ClientTls;
 use crate::config::{self, Protocol};
 
@@ -25,7 +26,7 @@ use crate::config::{self, Protocol};
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
 /// One address of an upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Server {
     /// Unique in the process; the key of the pools.
     pub(crate) id: u64,
@@ -72,7 +73,8 @@ pub(crate) struct Condition {
     pub(super) time: PeakTime,
     /// How its answers were.
     pub(super) record: Record,
-    /// Its health checks: 0 unknown, 1 up, 2 down. Written by the control side.
+    /// Its health checks: 0 none, 1 up, 2 down, 3 it has not yet answered. Written by the control side, while it holds
+    /// `checks`.
     health: AtomicU8,
     /// 0 enabled, 1 draining, 2 disabled. Written by the admin.
     switch: AtomicU8,
@@ -80,16 +82,6 @@ pub(crate) struct Condition {
     back_since: AtomicU64,
     /// Its health checks; nothing a request waits for.
     checks: Mutex<Option<Checks>>,
-}
-
-/// The health checks of one server.
-#[derive(Debug)]
-pub(super) struct Checks {
-    pub(super) state: Checked,
-    /// When it is asked next; `None`: it is being asked.
-    pub(super) due: Option<Moment>,
-    /// What the last answer was, for the admin.
-    pub(super) last: Option<Box<str>>,
 }
 
 /// What the admin has set a server to.
@@ -160,32 +152,50 @@ impl Condition {
     }
 
     /// What its health checks say of it.
-    pub(super) fn set_health(&self, change: checks::Change) {
+    pub(super) fn set_health(&self, change: Change) {
         let health = match change {
-            checks::Change::Up => 1,
-            checks::Change::Down => 2,
+            Change::Up => 1,
+            Change::Down => 2,
         };
         self.health.store(health, Ordering::Relaxed);
     }
 
-    /// Without health checks nothing is known.
-    pub(super) fn forget_health(&self) {
+    /// It has health checks, and no answer yet.
+    pub(super) fn begins_to_be_asked(&self) {
+        self.health.store(3, Ordering::Relaxed);
+    }
+
+    /// Without health checks nothing is known; `true` if something was. One load where nothing was.
+    pub(super) fn forget_health(&self, now: Moment) -> bool {
+        if self.health.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut checks = self.checks();
+        *checks = None;
+        if self.is_down() {
+            self.is_back(now);
+        }
         self.health.store(0, Ordering::Relaxed);
-        *self.checks() = None;
+        true
+    }
+
+    /// Whether its health checks have taken it out.
+    pub(super) fn is_down(&self) -> bool {
+        self.health.load(Ordering::Relaxed) == 2
     }
 
     /// What its health checks say of it, for the admin.
     pub(crate) fn health(&self) -> &'static str {
         match self.health.load(Ordering::Relaxed) {
-            0 => "unknown",
             1 => "up",
-            _ => "down",
+            2 => "down",
+            _ => "unknown",
         }
     }
 
     /// The last answer to a health check.
     pub(crate) fn last_check(&self) -> Option<Box<str>> {
-        self.checks().as_ref()?.last.clone()
+        self.checks().as_ref()?.last()
     }
 
     pub(super) fn checks(&self) -> MutexGuard<'_, Option<Checks>> {
@@ -199,13 +209,13 @@ impl Condition {
 
     /// Whether it is out for another reason than its answers.
     pub(super) fn is_out(&self) -> bool {
-        self.switch() != Switch::Enabled || self.health.load(Ordering::Relaxed) == 2
+        self.switch() != Switch::Enabled || self.is_down()
     }
 
     /// Whether who waits for it had better ask another one.
     pub(super) fn is_taken_out(&self) -> bool {
         let ejected = matches!(self.record.standing().0, ejection::Standing::Out { .. });
-        ejected || self.health.load(Ordering::Relaxed) == 2
+        ejected || self.is_down()
     }
 
     /// Whether it takes requests, and how many.
@@ -262,6 +272,15 @@ impl Server {
             }
             None => true,
         }
+    }
+
+    /// The same server at another port, to be asked how it is. A Unix socket has none.
+    pub(super) fn at_port(&self, port: u16) -> Self {
+        let mut other = self.clone();
+        if let Address::Tcp(address) = &mut other.address {
+            address.set_port(port);
+        }
+        other
     }
 
     /// Counts a request in until the guard is dropped.
