@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header, request};
 use plugins::exchange::Scheme;
 use resilience::Moment;
-use resilience::balance::{self, rendezvous};
+use resilience::balance::{self, Method, rendezvous};
 
 use super::server::Server;
 use super::{InFlight, Upstream};
@@ -97,7 +97,12 @@ impl Upstream {
             return Some(Arc::clone(server).enter());
         }
         let call = balance::Call { now, key: choice.key };
-        Some(Arc::clone(lineup.pick(picture, self.method, call, tried)?).enter())
+        // A second try takes no turn: of two servers the one that fails would have the first try of every request.
+        let method = match self.method {
+            Method::RoundRobin if !tried.is_empty() => Method::TwoChoices,
+            method => method,
+        };
+        Some(Arc::clone(lineup.pick(picture, method, call, tried)?).enter())
     }
 }
 
