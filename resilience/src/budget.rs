@@ -56,7 +56,8 @@ impl Budget {
         Self { share, paid: Slices::new(settings.window), floor }
     }
 
-    /// A request, not counting its further tries: pays its share. One load and one addition.
+    /// A request, not counting its further tries: pays its share. One load and one addition. A slice (a tenth of the window)
+    /// holds up to 32,768 tries, then more requests pay nothing.
     #[inline]
     pub fn request(&self, now: Moment) {
         self.paid.add(self.paid.number(now), 0, self.share);
