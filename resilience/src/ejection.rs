@@ -271,7 +271,7 @@ impl Ejector {
         if at_most <= 0.0 || views.len() < 2 {
             return 0;
         }
-        // The tiny share is for products such as 10 × 0.7, which are a little less than 7.
+        // The tiny share is for products such as 100 × 0.29, which are a little less than 29.
         let allowed = (views.len() as f64 * at_most + 1e-9) as usize;
         allowed.max(1).saturating_sub(views.len() - group.servers_in())
     }

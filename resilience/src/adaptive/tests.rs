@@ -166,29 +166,87 @@ fn a_server_that_becomes_slower_by_itself_is_not_throttled_for_long() {
 
 #[test]
 fn dropped_calls_shrink_it_although_the_latency_is_fine() {
-    let adaptive = Adaptive::new(settings(), Moment::ZERO);
-    let window = |number: u32, dropped: u32| {
-        let now = Moment::after(Duration::from_millis(100) * number);
+    let mut drive = Drive::new(settings());
+    for _ in 0..4 {
+        drive.window(0, 10, 1.0);
+    }
+    let mut before = drive.window(10, 10, 1.0);
+    assert!(before >= 64);
+    for _ in 0..3 {
+        let now = drive.window(10, 10, 1.0);
+        assert!(f64::from(now) < 0.92 * f64::from(before), "{now} of {before}");
+        before = now;
+    }
+}
+
+#[test]
+fn from_the_least_limit_it_doubles() {
+    let mut drive = Drive::new(settings());
+    for _ in 0..4 {
+        drive.window(0, 10, 1.0);
+    }
+    for _ in 0..20 {
+        drive.window(100, 10, 1.0);
+    }
+    assert_eq!(drive.adaptive.limit(), 8);
+    for _ in 0..5 {
+        drive.window(0, 10, 1.0);
+    }
+    assert!(drive.adaptive.limit() >= 128, "{}", drive.adaptive.limit());
+}
+
+#[test]
+fn at_the_least_limit_the_latency_is_the_servers_own() {
+    // Half of the greatest is below the least: no doubt arises on the way.
+    let mut drive = Drive::new(Settings { min: 20, max: 30, ..settings() });
+    for latency in [10, 30] {
+        for _ in 0..20 {
+            drive.window(0, latency, 1.0);
+        }
+        assert_eq!(drive.adaptive.limit(), 30, "{latency} ms");
+        let own = drive.adaptive.own_latency().unwrap_or_default().as_millis() as u64;
+        assert!(own.abs_diff(latency) <= latency / 5, "{own} ms of {latency}");
+    }
+}
+
+#[test]
+fn the_limit_is_halved_now_and_then_if_it_is_used() {
+    for (used, probes) in [(1.0, 3), (0.4, 0)] {
+        let mut drive = Drive::new(Settings { max: 100, ..settings() });
+        for _ in 0..10 {
+            drive.window(0, 10, 1.0);
+        }
+        let limits: Vec<_> = (0..950).map(|_| drive.window(0, 10, used)).collect();
+        let begins = |pair: &[u32]| pair[1] < pair[0];
+        assert_eq!(limits.windows(2).filter(|pair| begins(pair)).count(), probes, "{used}");
+    }
+}
+
+/// Windows by hand, of a hundred calls each.
+struct Drive {
+    adaptive: Adaptive,
+    now: Duration,
+}
+
+impl Drive {
+    fn new(settings: Settings) -> Self {
+        Self { adaptive: Adaptive::new(settings, Moment::ZERO), now: Duration::ZERO }
+    }
+
+    /// So many of the calls dropped, the others answered after so long, with this share of the limit in flight.
+    /// The last call ends the window.
+    fn window(&mut self, dropped: u32, milliseconds: u64, used: f64) -> u32 {
+        let in_flight = (f64::from(self.adaptive.limit()) * used) as u32;
         for call in 0..100 {
             let end = if call < dropped {
                 End::Dropped
             } else {
-                End::Answered(Duration::from_millis(10))
+                End::Answered(Duration::from_millis(milliseconds))
             };
-            adaptive.record(now, end, adaptive.limit());
+            self.now += Duration::from_millis(1) + Duration::from_micros(1);
+            self.adaptive.record(Moment::after(self.now), end, in_flight);
         }
-        adaptive.limit()
-    };
-    for number in 1..5 {
-        window(number, 0);
-    }
-    // A window ends with the first call after it: the drops of this one are seen by the next.
-    let mut before = window(5, 10);
-    assert!(before >= 64);
-    for number in 6..9 {
-        let now = window(number, 10);
-        assert!(now < before, "{now} of {before}");
-        before = now;
+        self.adaptive.limit()
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Group<'a> {
         }
         let streak = self.median(server, |other| Some(f64::from(other.streak)))?;
         let others = self.error_rate_of_others(server)?;
-        let is_alone = streak * 2.0 < f64::from(enough) && others < self.settings.error_rate;
+        let is_alone = streak * 2.0 < f64::from(enough);
         let chance = others.max(ERRORS_OF_OTHERS).powf(f64::from(glance.streak));
         (is_alone && chance < CHANCE).then_some(Reason::Failures(glance.streak))
     }

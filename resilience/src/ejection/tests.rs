@@ -245,10 +245,36 @@ fn silence_with_calls_in_flight_is_a_stall_if_the_others_answer() {
 }
 
 #[test]
+fn silence_says_nothing_where_calls_are_rare() {
+    let mut bench = Bench::new(4);
+    bench.others_answer(0, 4);
+    bench.in_flight[0] = 3;
+    for _ in 0..40 {
+        assert!(bench.look_after(100 * MS).is_empty());
+    }
+}
+
+#[test]
+fn a_share_of_failures_that_may_be_chance_is_no_reason() {
+    let mut bench = Bench::new(4);
+    for (server, failures) in [12, 4, 4, 4].into_iter().enumerate() {
+        mix(&bench, server, failures);
+    }
+    assert!(bench.look_after(MS).is_empty(), "3 of 10 beside 1 of 10, in forty calls");
+}
+
+#[test]
 fn one_of_two_may_be_out_and_half_of_more() {
-    for (servers, at_most, allowed) in
-        [(1, 0.5, 0), (2, 0.1, 1), (2, 0.5, 1), (3, 0.5, 1), (4, 0.5, 2), (10, 0.7, 7), (4, 0.0, 0)]
-    {
+    for (servers, at_most, allowed) in [
+        (1, 0.5, 0),
+        (2, 0.1, 1),
+        (2, 0.5, 1),
+        (3, 0.5, 1),
+        (4, 0.5, 2),
+        (10, 0.7, 7),
+        (100, 0.29, 29),
+        (4, 0.0, 0),
+    ] {
         let mut bench = Bench::with(servers, Settings { at_most, ..settings() });
         // One after the other fails, so that each stands out in its time.
         for server in 0..servers {
@@ -306,6 +332,21 @@ fn a_probation_ends_with_time_where_calls_are_rare() {
     eject(&mut bench);
     assert!(bench.look_after(4999 * MS).is_empty());
     assert_eq!(bench.look_after(MS), [Decision { server: 0, change: Change::Returned }]);
+    assert!(bench.look().is_empty(), "its failures of before are forgotten");
+}
+
+#[test]
+fn a_probation_goes_on_after_one_failure_or_two_slow_calls() {
+    let mut bench = Bench::new(4);
+    eject(&mut bench);
+    bench.now = bench.now + 2000 * MS;
+    bench.others_answer(0, 30);
+    fail(&bench, 0, 1);
+    assert!(bench.look().is_empty());
+    bench.answered(0, 2, 2000 * MS);
+    assert!(bench.look().is_empty());
+    bench.answered(0, 1, 2000 * MS);
+    assert_eq!(reasons(&bench.look()).len(), 1);
 }
 
 #[test]
