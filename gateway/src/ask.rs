@@ -17,7 +17,7 @@ use crate::config::{self, Action, Fallback};
 use crate::connection::Tunnel;
 use crate::deadline::Timer;
 use crate::finish::{Asked, Finish, Gate};
-use crate::forward;
+use crate::forward::{self, Hop};
 use crate::proxy::{Answer, Asking, Visit};
 use crate::reply::Failure;
 use crate::upstream::admission::{Turned, criticality};
@@ -87,12 +87,13 @@ impl Visit<'_> {
         if !asking.route.admission.is_open_to_all()
             && let Err(turned) = self.enter(Gate::Route, &asking, finish).await
         {
-            let failed = Missed { failure: Failure::Turned(turned), unsent: Some(body) };
-            return self.fall_back(index, failed, parts, asking, finish).await;
+            let failure = Failure::Turned(turned);
+            let failed = Missed { index, failure, unsent: Some(body) };
+            return self.fall_back(failed, parts, asking, finish).await;
         }
-        match self.ask_upstream(index, parts, body, &mut asking, finish).await {
+        match self.ask_upstream((index, body), parts, &mut asking, finish).await {
             Ok(answer) => Ok(answer),
-            Err(failed) => self.fall_back(index, failed, parts, asking, finish).await,
+            Err(failed) => self.fall_back(failed, parts, asking, finish).await,
         }
     }
 
@@ -121,14 +122,12 @@ impl Visit<'_> {
     #[cold]
     async fn fall_back(
         &self,
-        first: usize,
         failed: Missed,
         parts: &mut request::Parts,
         mut asking: Asking<'_>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
-        let Missed { mut failure, mut unsent } = failed;
-        let mut index = first;
+        let Missed { mut index, mut failure, mut unsent } = failed;
         let mut fallback = asking.route.admission.fallback.as_ref();
         loop {
             let upstream = &self.current.upstreams[index];
@@ -137,30 +136,45 @@ impl Visit<'_> {
                 None => return Err(failure),
                 Some(Fallback::Answer { status, content_type, body }) => {
                     finish.answer(*status, "fallback");
-                    if let Some(content_type) = content_type {
-                        let headers = &mut finish.head.headers;
-                        headers.insert(header::CONTENT_TYPE, content_type.clone());
-                    }
+                    let fields = content_type.iter().map(|it| (header::CONTENT_TYPE, it.clone()));
+                    finish.head.headers = fields.collect();
                     return Ok(Payload::Whole(Bytes::from(body.clone())));
                 }
                 Some(Fallback::Upstream(name)) => self.current.config.upstream_id(name),
             };
             let (Some(next), Some(body)) = (next, unsent.take()) else { return Err(failure) };
-            index = next.0;
-            let asked = Box::pin(self.ask_upstream(index, parts, body, &mut asking, finish)).await;
+            let asked =
+                Box::pin(self.ask_upstream((next.0, body), parts, &mut asking, finish)).await;
             match asked {
                 Ok(answer) => return Ok(answer),
-                Err(missed) => Missed { failure, unsent } = missed,
+                Err(missed) => Missed { index, failure, unsent } = missed,
             }
         }
+    }
+
+    /// Whether the server is asked to switch protocols, too.
+    fn upgrade(
+        &self,
+        upstream: &Upstream,
+        body: &RequestBody,
+        hop: &Hop,
+        parts: &mut request::Parts,
+    ) -> bool {
+        let Some(protocol) = &hop.upgrade else { return false };
+        let speaks_http1 = upstream.config.protocol == config::Protocol::Http1;
+        // With a body nobody could say where it ends and the other protocol begins.
+        let asks = self.version == Version::HTTP_11 && speaks_http1 && body.is_empty();
+        if asks {
+            forward::set_upgrade(&mut parts.headers, protocol.clone());
+        }
+        asks
     }
 
     /// Asks one upstream.
     async fn ask_upstream(
         &self,
-        index: usize,
+        (index, body): (usize, RequestBody),
         parts: &mut request::Parts,
-        body: RequestBody,
         asking: &mut Asking<'_>,
         finish: &mut Finish,
     ) -> Result<Answer, Missed> {
@@ -168,17 +182,15 @@ impl Visit<'_> {
         if !upstream.admission.is_open_to_all()
             && let Err(turned) = self.enter(Gate::Upstream(index), asking, finish).await
         {
-            return Err(Missed { failure: Failure::Turned(turned), unsent: Some(body) });
+            let failure = Failure::Turned(turned);
+            return Err(Missed { index, failure, unsent: Some(body) });
         }
-        let upgrade = asking.hop.upgrade.clone().filter(|_| {
-            let speaks_http1 = upstream.config.protocol == config::Protocol::Http1;
-            // With a body nobody could say where it ends and the other protocol begins.
-            self.version == Version::HTTP_11 && speaks_http1 && body.is_empty()
-        });
-        if let Some(protocol) = &upgrade {
-            forward::set_upgrade(&mut parts.headers, protocol.clone());
-        }
-        let body = keep(body, parts, upstream).await?;
+        let upgrade = self.upgrade(upstream, &body, &asking.hop, parts);
+        let body = keep(body, parts, upstream).await.map_err(|failure| Missed {
+            index,
+            failure,
+            unsent: None,
+        })?;
         // Plugins take their time; without them the head has just arrived.
         let waited = !asking.route.chain.is_empty() || !finish.admitted.is_empty();
         let now = if waited { Instant::now() } else { finish.started };
@@ -195,6 +207,7 @@ impl Visit<'_> {
             now,
             head: &mut finish.head,
             choice,
+            resends: false,
         };
         match call(caller, parts, body).await {
             Ok(called) => {
@@ -206,8 +219,8 @@ impl Visit<'_> {
                 finish.asked = Some(Asked { upstream: index, server: Some(server), time, retries });
                 let idle = upstream.config.timeout.idle;
                 if finish.head.status == StatusCode::SWITCHING_PROTOCOLS {
-                    let switched = self.switch(source, upgrade.map(|_| idle), finish);
-                    return switched.map_err(|failure| Missed { failure, unsent: None });
+                    let switched = self.switch(source, upgrade.then_some(idle), finish);
+                    return switched.map_err(|failure| Missed { index, failure, unsent: None });
                 }
                 let limits = ResponseLimits { timer, idle, deadline: asking.deadline, arrived };
                 Ok(self.respond(source, limits, finish))
@@ -216,7 +229,7 @@ impl Visit<'_> {
                 let CallFailure { error, server, retries, unsent } = failed;
                 finish.asked = Some(Asked { upstream: index, server, time: None, retries });
                 finish.leave(Gate::Upstream(index), &error);
-                Err(Missed { failure: Failure::Call(error), unsent })
+                Err(Missed { index, failure: Failure::Call(error), unsent })
             }
         }
     }
@@ -267,6 +280,8 @@ fn choice_of(upstream: &Upstream, parts: &request::Parts, asking: &Asking<'_>) -
 
 /// A request without an answer.
 struct Missed {
+    /// The upstream it was sent to.
+    index: usize,
     failure: Failure,
     /// What of it may be sent elsewhere.
     unsent: Option<RequestBody>,
@@ -277,7 +292,7 @@ async fn keep(
     body: RequestBody,
     parts: &mut request::Parts,
     upstream: &Upstream,
-) -> Result<RequestBody, Missed> {
+) -> Result<RequestBody, Failure> {
     let limit = match &upstream.config.resilience.retry {
         Some(retry) if body.is_streaming() && is_idempotent(&parts.method) => retry.body_bytes,
         Some(_) | None => return Ok(body),
@@ -288,9 +303,7 @@ async fn keep(
     }
     let collected = Box::pin(collect(body, limit)).await;
     parts.headers.remove(header::CONTENT_LENGTH);
-    collected
-        .map(|bytes| RequestBody::Whole(Some(bytes)))
-        .map_err(|failure| Missed { failure, unsent: None })
+    collected.map(|bytes| RequestBody::Whole(Some(bytes)))
 }
 
 fn upstream_index(settings: &config::Route) -> usize {

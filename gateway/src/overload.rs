@@ -31,6 +31,8 @@ struct Known {
     config: config::Overload,
     ladder: Ladder,
     readings: Readings,
+    /// Of the look before: one late loop may be anything.
+    delay_before: Duration,
 }
 
 impl Overload {
@@ -51,27 +53,23 @@ impl Overload {
         self.loop_delay.fetch_max(delay, Ordering::Relaxed);
     }
 
-    /// Takes a step up or down the ladder, if there is reason to.
+    /// Takes a step up or down the ladder, if there is reason to. To be called about twice a second.
     pub(crate) fn look(&self, config: &config::Config, open: usize, now: Moment) -> Option<Change> {
         let mut known = self.ladder.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_none_or(|known| known.config != config.overload) {
             let ladder = Ladder::new(settings(&config.overload));
             let config = config.overload.clone();
             self.level.store(0, Ordering::Relaxed);
-            *known = Some(Known { config, ladder, readings: Readings::default() });
+            let readings = Readings::default();
+            *known = Some(Known { config, ladder, readings, delay_before: Duration::ZERO });
         }
         let known = known.as_mut()?;
         let delay = Duration::from_nanos(self.loop_delay.swap(0, Ordering::Relaxed));
-        known.readings = read(&config.overload, delay, share(open, config.limits.connections));
+        let lasting = delay.min(std::mem::replace(&mut known.delay_before, delay));
+        known.readings = read(&config.overload, lasting, share(open, config.limits.connections));
         let change = known.ladder.read(now, &known.readings);
         self.level.store(known.ladder.level() as u8, Ordering::Relaxed);
         change
-    }
-
-    /// What was read last.
-    pub(crate) fn readings(&self) -> Readings {
-        let known = self.ladder.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().map(|known| known.readings).unwrap_or_default()
     }
 }
 

@@ -118,7 +118,7 @@ impl Visit<'_> {
         let at = route.keeps_path.then(|| At { uri: parts.uri.clone(), parameters });
         self.shed(settings)?;
         let hop = strip_request(&mut parts.headers);
-        let deadline = self.deadline(&hop, parts, settings, finish.started)?;
+        let deadline = Self::deadline(&hop, parts, settings, finish.started)?;
         let asking =
             Asking { route, settings, at, sender, hop, incoming: Some(incoming), deadline };
         if asking.route.chain.is_empty() {
@@ -141,7 +141,6 @@ impl Visit<'_> {
 
     /// When nobody waits for the answer any more: the route's `timeout`, or what the client says, if that is earlier.
     fn deadline(
-        &self,
         hop: &Hop,
         parts: &request::Parts,
         settings: &config::Route,

@@ -141,7 +141,7 @@ fn what_is_not_said_of_resilience_has_safe_defaults() {
     let config = taken("[upstreams.users]\nservers = [\"127.0.0.1:1\"]\n");
     let (share, time) = (Some(0.9), Duration::from_millis);
     let overload = Overload {
-        loop_delay: Some(time(100)),
+        loop_delay: Some(time(500)),
         memory: share,
         connections: share,
         descriptors: share,
@@ -176,7 +176,7 @@ fn what_is_not_said_of_resilience_has_safe_defaults() {
             body_bytes: 64 << 10,
         }),
         hedge: None,
-        budget: RetryBudget { share: 0.2, floor: 10.0 },
+        budget: RetryBudget { share: 0.15, floor: 10.0 },
     };
     assert_eq!(upstream.resilience, expected);
 }

@@ -16,12 +16,15 @@ use crate::worker::Process;
 /// How often. A server that fails requests in a row is taken out at once; all else can wait so long.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The process itself is looked at in one of so many rounds.
+const LOOKS: u64 = 5;
+
 /// Until the task is dropped.
 pub(super) async fn go(process: Arc<Process>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let checker = Checker::new(TICK, reload::say);
-    loop {
+    for round in 0_u64.. {
         tick.tick().await;
         let now = moment::now();
         let snapshot = process.snapshot();
@@ -39,10 +42,10 @@ pub(super) async fn go(process: Arc<Process>) {
                 reload::say(&format!("{kind} {name}: {}", became(change)));
             }
         }
-        if let Some(change) =
-            process.overload.look(&snapshot.config, process.connections.open(), now)
-        {
-            reload::say(&pressed(change));
+        if round.is_multiple_of(LOOKS) {
+            let open = process.connections.open();
+            let change = process.overload.look(&snapshot.config, open, now);
+            change.into_iter().for_each(|change| reload::say(&pressed(change)));
         }
     }
 }

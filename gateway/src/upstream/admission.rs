@@ -156,7 +156,8 @@ impl Limited {
                     min,
                     max,
                     window: Duration::from_millis(100),
-                    tolerance: 1.5,
+                    // A third longer than its own time when it is full: what waits in the server is there for nothing.
+                    tolerance: 1.2,
                     probe_every: Duration::from_secs(30),
                 };
                 let same = before.filter(|before| before.configured == limit.in_flight);

@@ -114,6 +114,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) head: &'a mut response::Parts,
     /// What of the request chooses the server.
     pub(crate) choice: Choice,
+    /// Whether it can be sent a second time; [`call`] finds out.
+    pub(crate) resends: bool,
 }
 
 /// Sends a request. It is sent again where that can do no harm (RFC 9110, section 9.2.2), the upstream's `retry` allows
@@ -124,12 +126,14 @@ pub(crate) async fn call(
     body: RequestBody,
 ) -> Result<Called, CallFailure> {
     let upstream = caller.upstream;
-    upstream.budget.request(moment(caller.now));
+    let now = moment(caller.now);
+    upstream.budget.request(now);
     let resend = Resend::of(&parts.method, &body);
+    caller.resends = resend.is_possible();
     // Lent to each attempt, and found here again if it may be made once more.
     let mut body = Some(body);
     let mut tries = Tries::default();
-    let Some(mut server) = upstream.choose(&caller.choice, moment(caller.now), &[]) else {
+    let Some(mut server) = upstream.choose(&caller.choice, now, &[]) else {
         return Err(tries.give_up(CallError::NoServer, None, body));
     };
     loop {
@@ -314,17 +318,28 @@ struct Patience<'a> {
     looked: Instant,
     fate: Option<&'a Fate>,
     server: &'a Server,
+    /// Where the request may go instead.
+    upstream: Option<&'a Upstream>,
 }
 
 impl<'a> Patience<'a> {
     fn new(
-        caller: &Caller<'_>,
+        caller: &Caller<'a>,
         server: &'a Server,
         since: Instant,
         fate: Option<&'a Fate>,
     ) -> Self {
         let response = caller.upstream.config.timeout.response;
-        Self { response, deadline: caller.deadline, since, looked: since, fate, server }
+        let upstream = caller.resends.then_some(caller.upstream);
+        Self { response, deadline: caller.deadline, since, looked: since, fate, server, upstream }
+    }
+
+    /// Whether another server had better be asked: this one has been taken out meanwhile. Without a budget it is waited for
+    /// all the same.
+    fn is_in_vain(&self) -> bool {
+        self.upstream.is_some_and(|upstream| {
+            self.server.condition.is_taken_out() && upstream.can_retry(moment(self.looked))
+        })
     }
 
     async fn wait<F: Future>(
@@ -340,12 +355,12 @@ impl<'a> Patience<'a> {
             if let Ok(output) = within(timer, limit.min(look), answer.as_mut()).await {
                 return Ok(output);
             }
-            if look < limit && self.server.condition.is_taken_out() {
-                return Err(CallError::TakenOut);
-            }
             if look < limit {
                 self.looked = look;
-                continue;
+                match self.is_in_vain() {
+                    true => return Err(CallError::TakenOut),
+                    false => continue,
+                }
             }
             if self.deadline == Some(limit) {
                 return Err(CallError::Deadline);

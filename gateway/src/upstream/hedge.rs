@@ -68,6 +68,7 @@ pub(super) async fn attempt(
             now,
             head: &mut head,
             choice: Choice::default(),
+            resends: false,
         };
         let second = pin!(attempt_one(&mut second, other, parts, &mut other_body));
         race(first, second).await

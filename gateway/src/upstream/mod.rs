@@ -140,21 +140,18 @@ impl Upstream {
         let back_since = if known.is_empty() { Moment::ZERO } else { now };
         let mut servers = Vec::new();
         for server in &self.config.servers {
-            let addresses = addresses(server, &known, &resolved);
-            servers.extend(addresses.into_iter().map(|(address, name)| {
-                let same = known.iter().filter(|known| known.is_at(&address, name));
-                let same: Vec<_> = same.collect();
-                let settings = ServerSettings::of(server);
-                match (same.iter().find(|known| self.keeps(known, &settings)), same.first()) {
-                    (Some(kept), _) => Arc::clone(kept),
-                    (None, Some(known)) => {
-                        self.server(address, name, settings, Arc::clone(&known.condition))
-                    }
-                    (None, None) => {
-                        let condition = Condition::new(now, back_since);
-                        self.server(address, name, settings, Arc::new(condition))
-                    }
-                }
+            let found = addresses(server, &known, &resolved);
+            let settings = ServerSettings::of(server);
+            servers.extend(found.into_iter().map(|at| {
+                let same = known.iter().filter(|known| known.is_at(&at.0, at.1));
+                let same: Vec<_> = same.copied().collect();
+                let kept = same.iter().find(|known| self.keeps(known, &settings));
+                let condition = || match same.first() {
+                    Some(known) => Arc::clone(&known.condition),
+                    None => Arc::new(Condition::new(now, back_since)),
+                };
+                let fresh = || self.server(at.clone(), settings.clone(), condition());
+                kept.map_or_else(fresh, |kept| Arc::clone(kept))
             }));
         }
         self.draw(servers, now);
@@ -185,8 +182,7 @@ impl Upstream {
 
     fn server(
         &self,
-        address: Address,
-        name: Option<(&str, u16)>,
+        (address, name): (Address, Option<(&str, u16)>),
         settings: ServerSettings,
         condition: Arc<Condition>,
     ) -> Arc<Server> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use resilience::random;
+use resilience::{Moment, random};
 use tokio::time::Instant;
 
+use super::Upstream;
 use super::call::{Attempted, CallError, CallFailure, Caller};
 use super::request_body::RequestBody;
 use super::server::{InFlight, Server};
@@ -45,7 +46,7 @@ impl Resend {
         }
     }
 
-    fn is_possible(&self) -> bool {
+    pub(super) fn is_possible(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
 }
@@ -172,6 +173,14 @@ impl Tries {
     fn backoff(&self, policy: &config::Retry) -> Duration {
         let doubled = policy.backoff.saturating_mul(1 << self.count.min(16));
         doubled.min(policy.backoff_max).mul_f64(0.5 + random::share() / 2.0)
+    }
+}
+
+impl Upstream {
+    /// Whether a request may be sent again at the moment.
+    pub(super) fn can_retry(&self, now: Moment) -> bool {
+        let left = self.budget.view(now);
+        self.config.resilience.retry.is_some() && left.share + left.floor >= 1.0
     }
 }
 

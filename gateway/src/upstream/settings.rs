@@ -7,8 +7,9 @@ use resilience::{budget, ejection, quantiles};
 
 use crate::config;
 
-/// What the share of requests that pays for retries is taken of, as in linkerd.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+/// For how long a request pays for retries. What was saved up goes at once when all servers fail: linkerd's ten seconds would
+/// double their load for as long.
+const BUDGET_WINDOW: Duration = Duration::from_secs(2);
 
 /// How long response times are remembered.
 const TIMES_WINDOW: Duration = Duration::from_secs(30);

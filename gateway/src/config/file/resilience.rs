@@ -157,9 +157,9 @@ table! {
         backoff: At<Pause> = nowhere(Pause(Duration::from_millis(25))),
         /// The longest pause. Default: 250ms.
         backoff_max: At<Pause> = nowhere(Pause(Duration::from_millis(250))),
-        /// What retries and hedges may add, as a share of the requests. Default: 0.2: a failing upstream gets at most 1.2
-        /// times its load.
-        budget: At<Share> = nowhere(Share(0.2)),
+        /// What retries and hedges may add, as a share of the requests. Default: 0.15: a failing upstream gets at most
+        /// 1.2 times its load, the requests of the two seconds before counted in.
+        budget: At<Share> = nowhere(Share(0.15)),
         /// Tries each second that are granted besides, so that few requests can be retried, too. Default: 10.
         floor: EachSecond = EachSecond(10.0),
         /// The longest request body that is kept for another try, up to 16MiB; a longer one is sent once. Default: 64KiB.
@@ -310,8 +310,9 @@ table! {
     /// When the process itself is near its end it sheds load step by step: no keep-alive, then `sheddable` routes, then
     /// `normal` ones, then new connections. The admin endpoint always answers. A key that is "none" is not looked at.
     Overload {
-        /// How late a worker comes round to its sockets; or "none". Default: 100ms.
-        loop_delay: OrNone<Span> = some(Span(Duration::from_millis(100))),
+        /// How late a worker comes round to its sockets, for a second; or "none". Default: 500ms: less is what a busy machine does
+        /// to any process.
+        loop_delay: OrNone<Span> = some(Span(Duration::from_millis(500))),
         /// The share of the memory the process may use (cgroup, or the machine); or "none". Default: 0.9.
         memory: OrNone<Threshold> = some(Threshold(0.9)),
         /// The share of `limits.connections`; or "none". Default: 0.9.
