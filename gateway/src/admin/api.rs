@@ -14,9 +14,11 @@ use super::Control;
 use super::bearer::{Credentials, credentials};
 use super::endpoints::{Access, Action, Endpoint, Found, find};
 use super::reply::{self, Denial, Reply};
-use super::view;
+use super::upstreams::{OrderedView, upstreams};
+use super::{question, view};
 use crate::observe::exposition;
 use crate::observe::metrics::Metrics;
+use crate::upstream::view::Order;
 
 /// The most a body may have: a configuration of ten thousand routes fits.
 const BODY_BYTES_MAX: usize = 1_024 * 1_024;
@@ -63,12 +65,12 @@ impl Api {
                 Credentials::NoToken => return Err(Denial::NoToken),
             }
         }
-        self.act(endpoint.action, request).await
+        self.act(endpoint, request).await
     }
 
-    async fn act(&self, action: Action, request: Request<Incoming>) -> Result<Reply, Denial> {
+    async fn act(&self, endpoint: &Endpoint, request: Request<Incoming>) -> Result<Reply, Denial> {
         let control = &*self.control;
-        Ok(match action {
+        Ok(match endpoint.action {
             Action::Page => reply::text(HTML, include_str!("page.html")),
             Action::Alive => reply::text(PLAIN, "alive\n"),
             Action::Ready => match control.ready() {
@@ -79,17 +81,23 @@ impl Api {
             Action::OpenApi => reply::text(JSON, include_str!("openapi.json")),
             Action::Status => reply::json(&view::status(control, self.started)),
             Action::Routes => reply::json(&view::routes(&control.loaded().config)),
-            Action::Upstreams => reply::json(&view::upstreams(control)),
+            Action::Upstreams => reply::json(&upstreams(control)),
             Action::Limits => reply::json(&view::limits(&control.loaded().config.limits)),
             Action::Config => reply::json(&view::config(control)),
             Action::Check => self.check(request).await?,
             Action::Reload => self.reload().await?,
+            Action::Explain => self.explain(request).await?,
+            Action::Order(order) => {
+                self.order(endpoint.parameters(request.uri().path()), order).await?
+            }
         })
     }
 
     async fn exposition(&self) -> Result<Reply, Denial> {
         let metrics = self.metrics;
-        let text = spawn_blocking(|| metrics.exposition()).await.map_err(|_| Denial::Failed)?;
+        let control = Arc::clone(&self.control);
+        let exposed = spawn_blocking(move || metrics.exposition(&control.readings())).await;
+        let text = exposed.map_err(|_| Denial::Failed)?;
         let text = text.map_err(|_| Denial::Failed)?;
         Ok(reply::text(exposition::CONTENT_TYPE, text))
     }
@@ -115,6 +123,35 @@ impl Api {
             Ok(reloaded) => reply::json(&view::ReloadedView::from(reloaded)),
             Err(problems) => reply::refused_config(&problems),
         })
+    }
+
+    /// Obeys for the servers that these parameters of the path name.
+    async fn order(&self, parameters: Vec<String>, order: Order) -> Result<Reply, Denial> {
+        let [upstream, server] =
+            <[String; 2]>::try_from(parameters).map_err(|_| Denial::NotFound)?;
+        let control = Arc::clone(&self.control);
+        let obeyed = spawn_blocking(move || {
+            let servers = control.order(&upstream, &server, order)?;
+            Ok(OrderedView { upstream, servers })
+        });
+        let obeyed = obeyed.await.map_err(|_| Denial::Failed)?;
+        Ok(reply::json(&obeyed.map_err(Denial::Unknown)?))
+    }
+
+    async fn explain(&self, request: Request<Incoming>) -> Result<Reply, Denial> {
+        let text = text_of(request.into_body()).await?;
+        let question =
+            question::read(&text).map_err(|error| Denial::Question(error.to_string()))?;
+        let control = Arc::clone(&self.control);
+        // Plugins are set up for it: as heavy as a check.
+        let turn = self.heavy.lock().await;
+        let explained = spawn_blocking(move || control.explain(&question)).await;
+        drop(turn);
+        match explained.map_err(|_| Denial::Failed)? {
+            Ok(explained) => Ok(reply::json(&explained)),
+            // The configuration in use was built once already.
+            Err(_) => Err(Denial::Failed),
+        }
     }
 }
 

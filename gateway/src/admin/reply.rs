@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::Unknown;
 use super::view::{NotReady, ProblemView, problem_views};
 use crate::config::Problems;
 
@@ -18,12 +19,19 @@ pub(super) type Reply = Response<Full<Bytes>>;
 /// Why a request is not granted.
 pub(super) enum Denial {
     NotFound,
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
     WrongToken,
     NoToken,
-    BodyTooLarge { bytes_max: usize },
+    BodyTooLarge {
+        bytes_max: usize,
+    },
     BodyNotText,
     BodyBroken,
+    /// The body is no request to explain; what would have been one.
+    Question(String),
+    Unknown(Unknown),
     Failed,
 }
 
@@ -67,7 +75,7 @@ pub(super) fn refused_config(problems: &Problems) -> Reply {
 
 /// The reply to a request that is not granted.
 pub(super) fn denied(denial: &Denial) -> Reply {
-    let too_large;
+    let worked_out;
     let (status, detail) = match denial {
         Denial::NotFound => {
             (StatusCode::NOT_FOUND, "there is nothing here; /api/v1/openapi.json lists what is")
@@ -83,11 +91,16 @@ pub(super) fn denied(denial: &Denial) -> Reply {
             "the configuration has no admin.token; with one the API can be used",
         ),
         Denial::BodyTooLarge { bytes_max } => {
-            too_large = format!("the body may have {bytes_max} bytes");
-            (StatusCode::PAYLOAD_TOO_LARGE, &*too_large)
+            worked_out = format!("the body may have {bytes_max} bytes");
+            (StatusCode::PAYLOAD_TOO_LARGE, &*worked_out)
         }
         Denial::BodyNotText => (StatusCode::BAD_REQUEST, "the body is not UTF-8 text"),
         Denial::BodyBroken => (StatusCode::BAD_REQUEST, "the body did not arrive as a whole"),
+        Denial::Question(why) => (StatusCode::BAD_REQUEST, &**why),
+        Denial::Unknown(unknown) => {
+            worked_out = unknown.to_string();
+            (StatusCode::NOT_FOUND, &*worked_out)
+        }
         Denial::Failed => {
             (StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed here; its log says more")
         }

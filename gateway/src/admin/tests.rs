@@ -1,8 +1,10 @@
 //! The admin endpoint over a socket, before a gateway that is only pretended.
 
+mod contract;
+mod pretended;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,9 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use pretended::{Mood, Pretended};
+
 use super::endpoints::{Access, ENDPOINTS};
 use super::*;
-use crate::config::{self, Place, Problem, Sources};
+use crate::config;
 use crate::observe::metrics::Metrics;
 
 const CONFIG: &str = r#"
@@ -43,59 +47,6 @@ redirect = { to = "/new/{id}", status = 308 }
 path = "/hello"
 respond = { status = 200, body = "hello" }
 "#;
-
-/// A gateway with a configuration and a mood.
-struct Pretended {
-    loaded: Arc<Loaded>,
-    mood: Mood,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Good,
-    Bad,
-}
-
-fn problems(text: &str) -> Problems {
-    let mut sources = Sources::default();
-    sources.add(&PathBuf::from("config.toml"), text);
-    let start = text.find("brust").unwrap_or_default();
-    let problem = Problem::at(Place::new(&(start..start + 5)), "unknown key `brust`");
-    Problems::new(sources, vec![problem.help("keys are requests, burst")])
-}
-
-impl Control for Pretended {
-    fn ready(&self) -> Result<(), Vec<String>> {
-        match self.mood {
-            Mood::Good => Ok(()),
-            Mood::Bad => Err(vec!["draining".to_owned()]),
-        }
-    }
-
-    fn loaded(&self) -> Arc<Loaded> {
-        Arc::clone(&self.loaded)
-    }
-
-    fn last_refusal(&self) -> Option<Arc<Refused>> {
-        let problems = problems("a = 1\nbrust = 2\n");
-        (self.mood == Mood::Bad).then(|| Arc::new(Refused { at: SystemTime::now(), problems }))
-    }
-
-    fn servers(&self, upstream: UpstreamId) -> Vec<view::ServerView> {
-        self.loaded.config.upstreams[upstream.0].servers.iter().map(Into::into).collect()
-    }
-
-    fn check(&self, text: &str) -> Result<(), Problems> {
-        if text.contains("brust") { Err(problems(text)) } else { Ok(()) }
-    }
-
-    fn reload(&self) -> Result<Reloaded, Problems> {
-        match self.mood {
-            Mood::Good => Ok(Reloaded { generation: 8, not_applied: vec!["threads".to_owned()] }),
-            Mood::Bad => Err(problems("brust = 2")),
-        }
-    }
-}
 
 /// A served admin endpoint.
 struct Admin {
@@ -164,108 +115,6 @@ async fn read(stream: &mut TcpStream) -> String {
     text
 }
 
-fn document() -> Value {
-    serde_json::from_str(include_str!("openapi.json")).unwrap()
-}
-
-/// `GET /path` and what the document says of it.
-fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
-    document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
-        let methods = methods.as_object().unwrap().iter();
-        methods.map(move |(method, of)| (format!("{} {path}", method.to_uppercase()), of))
-    })
-}
-
-/// Whether a value is of a schema: what our document uses of JSON schema, no more.
-fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    if let Some(name) = schema["$ref"].as_str() {
-        return fits(document, document.pointer(&name[1..]).unwrap(), value);
-    }
-    for key in ["anyOf", "oneOf"] {
-        if let Some(choices) = schema[key].as_array() {
-            let any = choices.iter().any(|choice| fits(document, choice, value).is_ok());
-            return if any { Ok(()) } else { Err(format!("{value} is none of {key}")) };
-        }
-    }
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_u64() || number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let allowed =
-        schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
-    let is_allowed = |kind: &str| allowed.contains(&Value::from(kind));
-    if !(is_allowed(kind) || kind == "integer" && is_allowed("number")) {
-        return Err(format!("{value} is not {allowed:?}"));
-    }
-    for element in value.as_array().into_iter().flatten() {
-        fits(document, &schema["items"], element)?;
-    }
-    let (Some(object), Some(properties)) = (value.as_object(), schema["properties"].as_object())
-    else {
-        return Ok(());
-    };
-    for (key, value) in object {
-        let schema = properties.get(key).ok_or_else(|| format!("{key} is not documented"))?;
-        fits(document, schema, value).map_err(|error| format!("{key}: {error}"))?;
-    }
-    let missing = schema["required"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|key| !object.contains_key(key.as_str().unwrap()));
-    missing.map_or(Ok(()), |key| Err(format!("{key} is missing")))
-}
-
-#[tokio::test]
-async fn every_documented_operation_answers_as_documented() {
-    let document = document();
-    for (mood, text) in [(Mood::Good, "a = 1"), (Mood::Bad, "brust = 1")] {
-        let admin = Admin::start(Some("s3cret"), mood);
-        for (line, operation) in operations(&document) {
-            let body = operation.get("requestBody").map_or("", |_| text);
-            let answer = admin.ask_with_token(&line, body).await;
-            documented(&document, operation, &answer)
-                .unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-}
-
-/// Whether an answer is one that the document says the operation gives.
-fn documented(document: &Value, operation: &Value, answer: &Answer) -> Result<(), String> {
-    let response = operation["responses"].get(answer.status.to_string());
-    let response = response.ok_or_else(|| format!("{} is not documented", answer.status))?;
-    let (kind, content) = response["content"].as_object().unwrap().iter().next().unwrap();
-    if !answer.head.contains(&format!("content-type: {kind}")) {
-        return Err(format!("{kind} is not in {}", answer.head));
-    }
-    let value = match kind.ends_with("json") {
-        true => answer.json(),
-        false => Value::from(&*answer.body),
-    };
-    fits(document, &content["schema"], &value)
-}
-
-#[test]
-fn what_is_answered_and_what_is_documented_is_the_same() {
-    let document = document();
-    let documented = operations(&document).map(|(line, operation)| {
-        let access = match operation["security"].is_null() {
-            true => Access::Anyone,
-            false => Access::WithToken,
-        };
-        format!("{line} {access:?}")
-    });
-    let documented: BTreeSet<_> = documented.collect();
-    let describe = |of: &endpoints::Endpoint| format!("{} {} {:?}", of.method, of.path, of.access);
-    let answered: BTreeSet<_> = ENDPOINTS.iter().map(describe).collect();
-    assert_eq!(answered, documented);
-}
-
 #[tokio::test]
 async fn the_api_is_for_who_has_the_token() {
     let admin = Admin::start(Some("s3cret"), Mood::Good);
@@ -303,6 +152,36 @@ async fn other_paths_and_methods_are_told_apart() {
         assert!(answer.head.contains(in_head), "{line}: {}", answer.head);
         assert_eq!(answer.body.is_empty(), line.starts_with("HEAD"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn servers_are_told_what_to_do_by_name_and_address() {
+    let admin = Admin::start(Some("s3cret"), Mood::Good);
+    let path = |rest: &str| format!("POST /api/v1/upstreams/{rest}");
+    for (rest, status, part) in [
+        ("users/servers/10.0.0.1:3000/drain", 200, "\"switch\": \"draining\""),
+        ("users/servers/10.0.0.1%3A3000/enable", 200, "\"address\": \"10.0.0.1:3000\""),
+        ("users/servers/10.0.0.2:3000/disable", 404, "no server at this address"),
+        ("nobody/servers/10.0.0.1:3000/drain", 404, "no upstream of this name"),
+        ("users/servers/10.0.0.1:3000/stop", 404, "openapi.json"),
+    ] {
+        let answer = admin.ask_with_token(&path(rest), "").await;
+        assert_eq!(answer.status, status, "{rest}: {}", answer.body);
+        assert!(answer.body.contains(part), "{rest}: {}", answer.body);
+    }
+    let get = "GET /api/v1/upstreams/users/servers/10.0.0.1:3000/drain";
+    let answer = admin.ask_with_token(get, "").await;
+    assert_eq!(answer.status, 405);
+    assert!(answer.head.contains("allow: post"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_question_is_told_what_would_be_one() {
+    let admin = Admin::start(Some("s3cret"), Mood::Good);
+    let answer = admin.ask_with_token("POST /api/v1/explain", "{\"uri\": \"/\"}").await;
+    assert_eq!(answer.status, 400);
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("unknown key \"uri\"; keys are method, url"), "{detail}");
 }
 
 #[tokio::test]

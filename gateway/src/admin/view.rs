@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::redact::hide_secrets;
+use super::upstreams::{UpstreamStatus, statuses};
 use super::{Control, Reloaded};
 use crate::config::{
-    self, Action, Balance, Config, HostPattern, HostPolicy, Limits, ListenAddress, Piece, Problems,
-    Protocol, Segment, ServerAddress, Sources, Template, Upstream, UpstreamId, UpstreamServer,
+    self, Action, Config, HostPattern, Limits, ListenAddress, Piece, Problems, Segment, Template,
 };
 
 /// `GET /readyz` when traffic is taken.
@@ -66,6 +66,7 @@ pub(super) struct StatusView {
     generation: u64,
     loaded: String,
     last_refusal: Option<RefusalView>,
+    upstreams: Vec<UpstreamStatus>,
 }
 
 /// One listener.
@@ -133,41 +134,6 @@ enum ActionView {
     Respond { status: u16, body_bytes: usize },
 }
 
-/// `GET /api/v1/upstreams`.
-#[derive(Serialize)]
-pub(super) struct UpstreamsView {
-    upstreams: Vec<UpstreamView>,
-}
-
-/// One upstream.
-#[derive(Serialize)]
-struct UpstreamView {
-    name: String,
-    place: String,
-    balance: &'static str,
-    protocol: &'static str,
-    tls: bool,
-    tls_verified: bool,
-    host: String,
-    connect_timeout_seconds: f64,
-    response_timeout_seconds: f64,
-    idle_timeout_seconds: f64,
-    pool_idle_max: usize,
-    pool_idle_timeout_seconds: f64,
-    servers: Vec<ServerView>,
-}
-
-/// One server of an upstream, as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServerView {
-    /// As written in the config.
-    pub address: String,
-    /// Its share; 0: no new requests.
-    pub weight: u32,
-    /// The addresses its name stands for at present; empty for one that needs no resolving, or was not resolved yet.
-    pub resolved: Vec<String>,
-}
-
 /// `GET /api/v1/limits`.
 #[derive(Serialize)]
 pub(super) struct LimitsView {
@@ -191,17 +157,6 @@ impl From<Reloaded> for ReloadedView {
     }
 }
 
-impl From<&UpstreamServer> for ServerView {
-    fn from(server: &UpstreamServer) -> Self {
-        let address = match &server.address {
-            ServerAddress::Ip(address) => address.to_string(),
-            ServerAddress::Name(name, port) => format!("{name}:{port}"),
-            ServerAddress::Unix(path) => format!("unix:{}", path.display()),
-        };
-        Self { address, weight: server.weight, resolved: Vec::new() }
-    }
-}
-
 /// The state of the process.
 pub(super) fn status(control: &dyn Control, started: SystemTime) -> StatusView {
     let loaded = control.loaded();
@@ -218,6 +173,7 @@ pub(super) fn status(control: &dyn Control, started: SystemTime) -> StatusView {
         generation: loaded.generation,
         loaded: timestamp(loaded.at),
         last_refusal: last_refusal(control),
+        upstreams: statuses(control),
     }
 }
 
@@ -239,18 +195,6 @@ pub(super) fn config(control: &dyn Control) -> ConfigView {
 /// All routes.
 pub(super) fn routes(config: &Config) -> RoutesView {
     RoutesView { routes: config.routes.iter().map(|of| route(config, of)).collect() }
-}
-
-/// All upstreams with their servers.
-pub(super) fn upstreams(control: &dyn Control) -> UpstreamsView {
-    let loaded = control.loaded();
-    let config = &loaded.config;
-    let upstreams = config
-        .upstreams
-        .iter()
-        .enumerate()
-        .map(|(index, of)| upstream(&config.sources, of, control.servers(UpstreamId(index))));
-    UpstreamsView { upstreams: upstreams.collect() }
 }
 
 /// What every client is held to.
@@ -356,38 +300,6 @@ fn template(template: &Template, names: &[&str]) -> String {
         Piece::Parameter(index) => format!("{{{}}}", names[*index]),
     };
     template.pieces.iter().map(piece).collect()
-}
-
-fn upstream(sources: &Sources, upstream: &Upstream, servers: Vec<ServerView>) -> UpstreamView {
-    let timeout = &upstream.timeout;
-    UpstreamView {
-        name: upstream.name.clone(),
-        place: sources.at(upstream.place).to_string(),
-        balance: match upstream.balance {
-            Balance::RoundRobin => "round-robin",
-            Balance::LeastRequests => "least-requests",
-            Balance::TwoChoices => "two-choices",
-            Balance::LeastTime => "least-time",
-            Balance::ConsistentHash { .. } => "consistent-hash",
-        },
-        protocol: match upstream.protocol {
-            Protocol::Http1 => "http1",
-            Protocol::Http2 => "http2",
-        },
-        tls: upstream.tls.is_some(),
-        tls_verified: upstream.tls.as_ref().is_some_and(|tls| !tls.dangerous_no_verify),
-        host: match &upstream.host {
-            HostPolicy::Client => "client".to_owned(),
-            HostPolicy::Server => "server".to_owned(),
-            HostPolicy::Fixed(host) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
-        },
-        connect_timeout_seconds: timeout.connect.as_secs_f64(),
-        response_timeout_seconds: timeout.response.as_secs_f64(),
-        idle_timeout_seconds: timeout.idle.as_secs_f64(),
-        pool_idle_max: upstream.pool.idle,
-        pool_idle_timeout_seconds: upstream.pool.idle_timeout.as_secs_f64(),
-        servers,
-    }
 }
 
 /// RFC 3339, to the second.

@@ -60,12 +60,22 @@ impl ClientError {
 
 /// Sends a request without a body to the admin endpoint of `config`; the body of its reply, if that is a success.
 pub fn ask(config: &Config, method: &str, path: &str) -> Result<String, ClientError> {
+    send(config, (method, path), "")
+}
+
+/// Sends a request with a body of JSON to the admin endpoint of `config`; the body of its reply, if that is a success.
+pub fn post(config: &Config, path: &str, body: &str) -> Result<String, ClientError> {
+    send(config, ("POST", path), body)
+}
+
+fn send(config: &Config, (method, path): (&str, &str), body: &str) -> Result<String, ClientError> {
     let admin = config.admin.as_ref().ok_or(ClientError::NoAdmin)?;
     let token = admin.token.as_ref().ok_or(ClientError::NoToken)?.reveal()?;
     let address = reachable(admin.address);
+    let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
-         content-length: 0\r\nconnection: close\r\n\r\n"
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     let reply = exchange(address, request.as_bytes())
         .map_err(|reason| ClientError::Unreachable { address, reason })?;
@@ -160,6 +170,16 @@ mod tests {
         let request = server.join().unwrap();
         assert!(request.starts_with("GET /api/v1/status HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("authorization: Bearer sesame\r\n"), "{request}");
+    }
+
+    #[test]
+    fn a_body_is_sent_with_its_length() {
+        let (config, server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        assert_eq!(post(&config, "/api/v1/explain", "{\"url\": \"/\"}").unwrap(), "{}");
+        let request = server.join().unwrap();
+        assert!(request.starts_with("POST /api/v1/explain HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("content-length: 12\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"url\": \"/\"}"), "{request}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub mod decide;
+pub mod live;
 mod rivals;
 
 use decide::{Decision, Outcome, Passed, Question};
@@ -139,16 +140,25 @@ fn parse_header(text: &str) -> Option<(HeaderName, HeaderValue)> {
 pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Problems> {
     let router = Router::build(&config.routes, &config.sources)
         .map_err(|list| Problems::new(config.sources.clone(), list))?;
-    let mut decisions = decide::decide(config, &router, std::slice::from_ref(question));
+    Ok(explain_by(config, &router, question)?.0)
+}
+
+/// The same with a router that there is already, and with what was decided.
+pub(crate) fn explain_by(
+    config: &Config,
+    router: &Router,
+    question: &Question,
+) -> Result<(Explanation, Decision), Problems> {
+    let mut decisions = decide::decide(config, router, std::slice::from_ref(question));
     let Some(decision) = decisions.pop() else {
         let problem = crate::config::Problem::nowhere("there is no thread to run the plugins on");
         return Err(Problems::new(config.sources.clone(), vec![problem]));
     };
-    let candidates = rivals::candidates(config, &router, question, &decision);
+    let candidates = rivals::candidates(config, router, question, &decision);
     let mut missed = rivals::missed(config, &decision, &candidates);
     let missed_more = missed.len().saturating_sub(MISSED_MAX);
     missed.truncate(MISSED_MAX);
-    Ok(Explanation {
+    let explanation = Explanation {
         request: format!("{} {}", question.method, question.uri),
         client: question.client,
         listener: listener(config, &question.uri),
@@ -159,9 +169,10 @@ pub fn explain(config: &Config, question: &Question) -> Result<Explanation, Prob
         ending: ending(config, &decision),
         status: decision.outcome.status().map(|status| status.as_u16()),
         upstream: upstream(config, question, &decision),
-        host: decision.host,
-        path: decision.path,
-    })
+        host: decision.host.clone(),
+        path: decision.path.clone(),
+    };
+    Ok((explanation, decision))
 }
 
 /// How a request ends, to finish a sentence that begins with it.

@@ -45,7 +45,7 @@ enum Command {
     Check,
     /// Print the JSON schema of the configuration, for editors
     Schema,
-    /// Tell where a request would go, and why; nothing needs to run
+    /// Tell where a request would go, and why; nothing needs to run, but for --live
     Explain(Question),
     /// List the routes in the order in which they are tried; nothing needs to run
     Routes {
@@ -75,6 +75,9 @@ struct Question {
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
     client: Option<String>,
+    /// Ask the running gateway, too, which server would get it now
+    #[arg(long)]
+    live: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -142,9 +145,20 @@ pub fn execute(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn explain_to(config: &Config, question: &Question) -> Result<(), Failure> {
-    let Question { method, url, headers, client, json } = question;
+    let Question { method, url, headers, client, live, json } = question;
     let asked = explain::decide::Question::parse(method, url, headers, client.as_deref())?;
-    print_as(*json, &explain::explain(config, &asked)?)
+    let answer = match live {
+        true => Some(explain::live::ask(config, (method, url), headers, client.as_deref())?),
+        false => None,
+    };
+    match (answer, json) {
+        (Some(answer), true) => print(&answer),
+        (Some(answer), false) => {
+            let explanation = explain::explain(config, &asked)?;
+            print(&format!("{explanation}{}", explain::live::in_words(&answer, &explanation)))
+        }
+        (None, json) => print_as(*json, &explain::explain(config, &asked)?),
+    }
 }
 
 fn print_as<T: Display + serde::Serialize>(json: bool, value: &T) -> Result<(), Failure> {

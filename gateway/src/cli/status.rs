@@ -58,7 +58,26 @@ fn in_words(status: &Value) -> String {
         let tls = listener.get("tls").and_then(Value::as_bool).unwrap_or(false);
         say(&mut text, &format!("listens on  {address}{}", if tls { " (TLS)" } else { "" }));
     }
+    for upstream in list(status, "upstreams") {
+        say_upstream(&mut text, upstream);
+    }
     text
+}
+
+/// An upstream's line, and one for each server that does not take part.
+fn say_upstream(text: &mut String, upstream: &Value) {
+    let shown = |key: &str| upstream.get(key).map_or_else(String::new, word);
+    let panics = upstream.get("panic").and_then(Value::as_bool).unwrap_or(false);
+    let panic = if panics { "; too few are up, so all are used" } else { "" };
+    let (name, servers, taking_part) = (shown("name"), shown("servers"), shown("taking_part"));
+    let servers =
+        if servers == "1" { "1 server takes".into() } else { format!("{servers} servers take") };
+    say(text, &format!("upstream    {name}: {taking_part} of {servers} part{panic}"));
+    for other in list(upstream, "others") {
+        let shown = |key: &str| other.get(key).map_or_else(String::new, word);
+        let (address, verdict, busy) = (shown("address"), shown("verdict"), shown("in_flight"));
+        say(text, &format!("  {address} {verdict}; {busy} in flight"));
+    }
 }
 
 fn say(text: &mut String, line: &str) {
@@ -85,9 +104,18 @@ mod tests {
             "ready": false, "reasons": ["draining"], "generation": 3,
             "last_refusal": { "at": "2026-11-23T10:00:00Z", "problems": [{}, {}] },
             "listeners": [{ "address": "127.0.0.1:8443", "tls": true }],
+            "upstreams": [
+                { "name": "users", "servers": 3, "taking_part": 2, "panic": false, "others": [
+                    { "address": "10.0.0.1:80", "verdict": "out: draining", "in_flight": 1 },
+                ] },
+                { "name": "news", "servers": 1, "taking_part": 1, "panic": true, "others": [] },
+            ],
         });
         let expected = "not ready\n  draining\na configuration was refused at 2026-11-23T10:00:00Z: \
-                        2 problems\ngeneration  3\nlistens on  127.0.0.1:8443 (TLS)\n";
+                        2 problems\ngeneration  3\nlistens on  127.0.0.1:8443 (TLS)\n\
+                        upstream    users: 2 of 3 servers take part\n\
+                        \x20 10.0.0.1:80 out: draining; 1 in flight\n\
+                        upstream    news: 1 of 1 server takes part; too few are up, so all are used\n";
         assert_eq!(in_words(&status), expected);
     }
 }

@@ -192,6 +192,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::super::line::tests::usual;
+    use super::super::reading::Readings;
     use super::*;
     use crate::config;
 
@@ -224,7 +225,7 @@ mod tests {
     }
 
     fn counted(metrics: &Metrics, name: &str) -> u64 {
-        let text = metrics.exposition().unwrap();
+        let text = metrics.exposition(&Readings::default()).unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }

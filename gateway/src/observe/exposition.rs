@@ -1,5 +1,6 @@
 //! The metrics as text for Prometheus.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use prometheus::TextEncoder;
@@ -10,14 +11,46 @@ use prometheus::proto::{
 use super::lanes::Lanes;
 use super::metrics::{BUCKETS, Metrics, RouteLane, RouteSeries, lock};
 use super::process;
+use super::reading::Readings;
+use super::upstream_metrics::{UpstreamLane, UpstreamSeries};
 
 /// The content type of [`Metrics::exposition`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// A counter of an upstream.
+type Count = fn(&UpstreamLane) -> &AtomicU64;
+
+/// The counters of an upstream that have no other label than its name: metric, help, and which it is.
+const UPSTREAM_COUNTERS: [(&str, &str, Count); 5] = [
+    (
+        "gateway_upstream_connect_failures_total",
+        "Attempts to connect to a server that failed.",
+        |lane| &lane.connect_failed,
+    ),
+    ("gateway_upstream_retries_total", "Requests that were sent again.", |lane| &lane.retried),
+    (
+        "gateway_upstream_retries_over_budget_total",
+        "Requests that were not sent again because the budget was used up.",
+        |lane| &lane.over_budget,
+    ),
+    (
+        "gateway_upstream_hedges_total",
+        "Requests that were sent to a second server because the first took long.",
+        |lane| &lane.hedged,
+    ),
+    (
+        "gateway_upstream_hedges_won_total",
+        "Hedged requests that the second server answered first.",
+        |lane| &lane.hedges_won,
+    ),
+];
+
 impl Metrics {
-    /// Everything, in Prometheus' text format. Takes milliseconds with many routes: not for a worker thread.
-    pub fn exposition(&self) -> Result<String, prometheus::Error> {
+    /// Everything that was counted, and what was read just now, in Prometheus' text format. Takes milliseconds with many
+    /// routes: not for a worker thread.
+    pub fn exposition(&self, readings: &Readings) -> Result<String, prometheus::Error> {
         let mut families = self.families();
+        families.extend(readings.families());
         families.extend(process::families(self.started));
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -105,30 +138,46 @@ impl Metrics {
     }
 
     fn upstream_families(&self) -> Vec<MetricFamily> {
-        let (mut connections, mut failures) = (Vec::new(), Vec::new());
+        let mut connections = Vec::new();
         for upstream in self.upstream_series() {
-            let name = &*upstream.name;
-            let connected = counter_sum(&upstream.lanes, |lane| &lane.connected);
-            let reused = counter_sum(&upstream.lanes, |lane| &lane.reused);
-            let failed = counter_sum(&upstream.lanes, |lane| &lane.connect_failed);
-            connections.push(counted(&[("upstream", name), ("kind", "new")], connected));
-            connections.push(counted(&[("upstream", name), ("kind", "reused")], reused));
-            failures.push(counted(&[("upstream", name)], failed));
+            for (kind, count) in [
+                ("new", (|lane| &lane.connected) as Count),
+                ("reused", |lane: &UpstreamLane| &lane.reused),
+            ] {
+                let labels = [("upstream", &*upstream.name), ("kind", kind)];
+                connections.push(counted(&labels, counter_sum(&upstream.lanes, count)));
+            }
         }
-        vec![
-            family(
-                "gateway_upstream_connections_total",
-                "Connections used for requests to servers: newly opened, or reused from the pool.",
-                MetricType::COUNTER,
-                connections,
-            ),
-            family(
-                "gateway_upstream_connect_failures_total",
-                "Attempts to connect to a server that failed.",
-                MetricType::COUNTER,
-                failures,
-            ),
-        ]
+        let connections = family(
+            "gateway_upstream_connections_total",
+            "Connections used for requests to servers: newly opened, or reused from the pool.",
+            MetricType::COUNTER,
+            connections,
+        );
+        let ejections = family(
+            "gateway_upstream_ejections_total",
+            "Servers taken out because their answers were bad, by reason.",
+            MetricType::COUNTER,
+            self.ejections(),
+        );
+        let others = UPSTREAM_COUNTERS.iter().map(|&(name, help, count)| {
+            let of = |upstream: &Arc<UpstreamSeries>| {
+                counted(&[("upstream", &upstream.name)], counter_sum(&upstream.lanes, count))
+            };
+            let all = self.upstream_series().iter().map(of).collect();
+            family(name, help, MetricType::COUNTER, all)
+        });
+        [connections, ejections].into_iter().chain(others).collect()
+    }
+
+    fn ejections(&self) -> Vec<Metric> {
+        let mut metrics = Vec::new();
+        for upstream in self.upstream_series() {
+            for (reason, count) in lock(&upstream.ejections).iter() {
+                metrics.push(counted(&[("upstream", &upstream.name), ("reason", reason)], *count));
+            }
+        }
+        metrics
     }
 
     fn config_families(&self) -> Vec<MetricFamily> {
@@ -202,7 +251,7 @@ pub(super) fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
     family(name, help, MetricType::COUNTER, vec![metric])
 }
 
-fn gauged(labels: &[(&str, &str)], value: f64) -> Metric {
+pub(super) fn gauged(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     let mut metric = Metric::from_label(pairs(labels));
@@ -275,11 +324,76 @@ mod tests {
 
     use http::StatusCode;
 
+    use super::super::reading::{ServerReading, UpstreamReading};
     use super::*;
+
+    /// An upstream with a server that is in and one that is out.
+    fn read() -> Readings {
+        let server = |address: &str, state, latency| ServerReading {
+            address: address.to_owned(),
+            in_flight: 3,
+            takes_part: state == "up",
+            state,
+            latency,
+        };
+        let servers = vec![
+            server("10.0.0.1:80", "up", Some(Duration::from_millis(5))),
+            server("10.0.0.2:80", "ejected", None),
+        ];
+        let upstream =
+            UpstreamReading { name: "u".to_owned(), panics: true, budget_left: 2.5, servers };
+        Readings { upstreams: vec![upstream] }
+    }
+
+    #[test]
+    fn what_is_read_is_shown_beside_what_is_counted() {
+        let metrics = Metrics::new(1);
+        for (series, expected) in [
+            (r#"gateway_upstream_panic{upstream="u"}"#, Some(1.0)),
+            (r#"gateway_upstream_retry_budget{upstream="u"}"#, Some(2.5)),
+            (r#"gateway_server_requests_in_flight{upstream="u",server="10.0.0.1:80"}"#, Some(3.0)),
+            (
+                r#"gateway_server_takes_part{upstream="u",server="10.0.0.1:80",state="up"}"#,
+                Some(1.0),
+            ),
+            (
+                r#"gateway_server_takes_part{upstream="u",server="10.0.0.2:80",state="ejected"}"#,
+                Some(0.0),
+            ),
+            (r#"gateway_server_latency_seconds{upstream="u",server="10.0.0.1:80"}"#, Some(0.005)),
+            (r#"gateway_server_latency_seconds{upstream="u",server="10.0.0.2:80"}"#, None),
+        ] {
+            assert_eq!(value(metrics, series), expected, "{series}");
+        }
+    }
+
+    #[test]
+    fn what_is_done_about_failures_is_counted() {
+        let metrics = Metrics::new(2);
+        let upstream = metrics.upstream("u");
+        upstream.retried();
+        upstream.retried();
+        upstream.over_budget();
+        (0..3).for_each(|_| upstream.hedged());
+        upstream.hedge_won();
+        (0..4).for_each(|_| upstream.ejected("failures"));
+        upstream.ejected("slow");
+        for (series, expected) in [
+            (r#"gateway_upstream_retries_total{upstream="u"}"#, 2.0),
+            (r#"gateway_upstream_retries_over_budget_total{upstream="u"}"#, 1.0),
+            (r#"gateway_upstream_hedges_total{upstream="u"}"#, 3.0),
+            (r#"gateway_upstream_hedges_won_total{upstream="u"}"#, 1.0),
+            (r#"gateway_upstream_ejections_total{upstream="u",reason="failures"}"#, 4.0),
+            (r#"gateway_upstream_ejections_total{upstream="u",reason="slow"}"#, 1.0),
+        ] {
+            assert_eq!(value(metrics, series), Some(expected), "{series}");
+        }
+        assert_eq!(upstream.ejections(), [("failures", 4), ("slow", 1)]);
+    }
 
     /// The value of a series, written as Prometheus shows it.
     fn value(metrics: &Metrics, series: &str) -> Option<f64> {
-        let text = metrics.exposition().unwrap();
+        let text = metrics.exposition(&read()).unwrap();
         let line = text.lines().find(|line| line.rsplit_once(' ').unwrap().0 == series)?;
         line.rsplit_once(' ').unwrap().1.parse().ok()
     }
@@ -402,9 +516,10 @@ mod tests {
     fn manual_rules_and_dashboard_name_the_metrics_that_exist() {
         let metrics = Metrics::new(1);
         metrics.unrouted().finished(StatusCode::OK, Duration::ZERO);
-        let (_upstream, _listener) = (metrics.upstream("u"), metrics.listener("l"));
+        let (upstream, _listener) = (metrics.upstream("u"), metrics.listener("l"));
+        upstream.ejected("failures");
         metrics.refused("r");
-        let text = metrics.exposition().unwrap();
+        let text = metrics.exposition(&read()).unwrap();
         let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let exist: BTreeSet<_> = kinds.filter_map(|line| line.split(' ').next()).collect();
         let manual = metric_names(include_str!("../../../docs/operate.md"));

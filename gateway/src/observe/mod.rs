@@ -3,6 +3,7 @@
 pub mod exposition;
 mod lanes;
 pub mod metrics;
+pub mod reading;
 mod upstream_metrics;
 mod process;
 

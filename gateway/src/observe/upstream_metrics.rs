@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::lanes::Lanes;
-use super::metrics::count;
+use super::metrics::{count, lock};
 
 /// The metrics of one upstream, resolved when the snapshot is built.
 #[derive(Clone)]
@@ -58,6 +58,11 @@ impl UpstreamMetrics {
     /// A server was taken out, for one of few reasons.
     pub fn ejected(&self, reason: &'static str) {
         count(&self.series.ejections, reason);
+    }
+
+    /// How many servers were taken out, by reason.
+    pub fn ejections(&self) -> Vec<(&'static str, u64)> {
+        lock(&self.series.ejections).clone()
     }
 }
 

@@ -10,14 +10,21 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use super::rounds::words;
 use super::{Gate, Phase, tls_of};
-use crate::admin::view::ServerView;
-use crate::admin::{self, ConfigFile, Loaded, Refused, Reloaded};
-use crate::config::{self, Config, Problem, Problems, ServerAddress, UpstreamId};
+use crate::admin::{self, ConfigFile, Explained, Loaded, Refused, Reloaded, Unknown};
+use crate::cli::explain::decide::{Decision, Outcome, Question};
+use crate::cli::explain::explain_by;
+use crate::config::{self, Config, Problem, Problems, UpstreamId};
+use crate::moment;
 use crate::observe::access_log::Target;
 use crate::observe::metrics::Metrics;
+use crate::observe::reading::Readings;
 use crate::snapshot::{Heritage, Snapshot};
+use crate::upstream::choice::Asked;
 use crate::upstream::resolve::{keep_resolved, system_resolver};
+use crate::upstream::view::prospect::Prospect;
+use crate::upstream::view::{Order, ServerNow, UpstreamNow};
 use crate::worker::Process;
 
 /// Editors write a file in several steps; a change is looked at once it has been quiet for this long.
@@ -168,24 +175,40 @@ impl admin::Control for Reloader {
         self.state().refused.clone()
     }
 
-    fn servers(&self, upstream: UpstreamId) -> Vec<ServerView> {
+    fn upstream(&self, upstream: UpstreamId) -> UpstreamNow {
         let snapshot = self.process.snapshot();
-        let Some(upstream) = snapshot.upstreams.get(upstream.0) else { return Vec::new() };
-        let lineup = upstream.lineup.load();
-        let configured = upstream.config.servers.iter();
-        configured
-            .map(|server| {
-                let resolved = match &server.address {
-                    ServerAddress::Name(name, port) => {
-                        let host = format!("{name}:{port}");
-                        let same = lineup.servers.iter().filter(|known| known.host == *host);
-                        same.map(|known| known.text.to_string()).collect()
-                    }
-                    ServerAddress::Ip(_) | ServerAddress::Unix(_) => Vec::new(),
-                };
-                ServerView { address: server.address.to_string(), weight: server.weight, resolved }
-            })
-            .collect()
+        let upstream = snapshot.upstreams.get(upstream.0);
+        upstream.map(|upstream| upstream.view(moment::now(), words)).unwrap_or_default()
+    }
+
+    fn readings(&self) -> Readings {
+        let snapshot = self.process.snapshot();
+        let now = moment::now();
+        let upstreams = snapshot.upstreams.iter().map(|upstream| upstream.reading(now));
+        Readings { upstreams: upstreams.collect() }
+    }
+
+    fn order(&self, upstream: &str, server: &str, order: Order) -> Result<Vec<ServerNow>, Unknown> {
+        // No reload meanwhile: the snapshot it builds would be drawn as things were before.
+        let _state = self.state();
+        let snapshot = self.process.snapshot();
+        let mut upstreams = snapshot.upstreams.iter();
+        let found = upstreams.find(|known| known.config.name == upstream);
+        let servers = found.ok_or(Unknown::Upstream)?.order(server, order, moment::now(), words);
+        for server in &servers {
+            say(&format!(
+                "upstream {upstream}: {} is {} by the admin",
+                server.address, server.switch
+            ));
+        }
+        if servers.is_empty() { Err(Unknown::Server) } else { Ok(servers) }
+    }
+
+    fn explain(&self, question: &Question) -> Result<Explained, Problems> {
+        let snapshot = self.process.snapshot();
+        let (explanation, decision) = explain_by(&snapshot.config, &snapshot.router, question)?;
+        let live = prospect(&snapshot, question, &decision);
+        Ok(Explained { generation: snapshot.generation, explanation, live })
     }
 
     fn check(&self, text: &str) -> Result<(), Problems> {
@@ -201,6 +224,24 @@ impl admin::Control for Reloader {
     fn reload(&self) -> Result<Reloaded, Problems> {
         self.load()
     }
+}
+
+/// Which server would get a request that has been decided on.
+fn prospect(snapshot: &Snapshot, question: &Question, decision: &Decision) -> Option<Prospect> {
+    let Outcome::Proxy { upstream, target: _ } = &decision.outcome else { return None };
+    let (route, parameters) = decision.route?;
+    let path = decision.path.as_deref()?;
+    let pattern = &snapshot.config.routes[route].path;
+    let parameter = |name: &str| {
+        let index = pattern.parameters().position(|known| known == name)?;
+        Some(parameters.get(path, index))
+    };
+    let asked = Asked {
+        parts: &decision.request,
+        client: question.client.to_canonical(),
+        parameter: &parameter,
+    };
+    Some(snapshot.upstreams.get(upstream.0)?.prospect(&asked, moment::now(), words))
 }
 
 /// Metrics for a snapshot that never serves.

@@ -38,6 +38,7 @@ mod settings;
 mod silence;
 mod tls;
 mod upload;
+pub(crate) mod view;
 
 use admission::Admission;
 pub(crate) use call::{CallError, CallFailure, Called, Caller, call};

@@ -42,6 +42,8 @@ pub struct Decision {
     pub route: Option<(usize, Parameters)>,
     /// The plugins that saw it, by their place among the route's, with what each did.
     pub plugins: Vec<(usize, Passed)>,
+    /// The request as the plugins have left it.
+    pub request: request::Parts,
     /// How it ends.
     pub outcome: Outcome,
 }
@@ -118,9 +120,14 @@ pub fn decide(config: &Config, router: &Router, questions: &[Question]) -> Vec<D
 }
 
 async fn decide_one(config: &Config, router: &Router, question: &Question) -> Decision {
-    let host = host(question);
-    let mut decision =
-        Decision { host, path: None, route: None, plugins: Vec::new(), outcome: Outcome::NotFound };
+    let mut decision = Decision {
+        host: host(question),
+        path: None,
+        route: None,
+        plugins: Vec::new(),
+        request: parts(question),
+        outcome: Outcome::NotFound,
+    };
     let normalised = match normalise(question.uri.path()) {
         Ok(normalised) => normalised,
         Err(refusal) => return Decision { outcome: Outcome::PathRefused(refusal), ..decision },
@@ -139,7 +146,7 @@ async fn decide_one(config: &Config, router: &Router, question: &Question) -> De
     if normalised.encoded_slashes && !route.encoded_slashes {
         return Decision { outcome: Outcome::PathRefused(PathRefusal::EncodedSlash), ..decision };
     }
-    decision.plugins = pass(route, question).await;
+    (decision.plugins, decision.request) = pass(route, question).await;
     decision.outcome = match decision.plugins.last() {
         Some((_, Passed::Answered(status, _))) => Outcome::Plugin(*status),
         Some(_) | None => act(route, question, &parameters, &path),
@@ -179,7 +186,7 @@ fn scheme(question: &Question) -> Scheme {
 }
 
 /// Passes a request through a route's plugins until one answers.
-async fn pass(route: &Route, question: &Question) -> Vec<(usize, Passed)> {
+async fn pass(route: &Route, question: &Question) -> (Vec<(usize, Passed)>, request::Parts) {
     let client = Client::at(question.client);
     let name = route.name.as_str();
     let mut exchange = Exchange::new(parts(question), client, scheme(question), name);
@@ -214,7 +221,7 @@ async fn pass(route: &Route, question: &Question) -> Vec<(usize, Passed)> {
             break;
         }
     }
-    passed
+    (passed, exchange.request)
 }
 
 /// The request as a plugin sees it that came over HTTP/1.1.
