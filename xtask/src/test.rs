@@ -19,6 +19,11 @@ const STEPS: &[Step] = &[
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
     },
     Step { args: "test --workspace --locked", environment: &[] },
+    // What is lock free, in every order in which threads can meet (loom).
+    Step {
+        args: "test --package resilience --features model --test model --test bulkhead_model --locked",
+        environment: &[],
+    },
 ];
 
 /// Sets up and runs all steps; the error names the first that failed.
