@@ -153,10 +153,13 @@ impl Checks {
         Self { state, config: config.clone(), due, running: None, last: None }
     }
 
-    /// What is known stays when a reload asks otherwise, but the new question is soon put.
+    /// What is known stays when a reload asks otherwise, but the new question is soon put, and the old one no longer.
     fn obey(&mut self, config: &HealthCheck, now: Moment) {
         if self.config == *config {
             return;
+        }
+        if let Some(running) = &self.running {
+            running.abort();
         }
         self.state.change(settings(config));
         self.config = config.clone();
