@@ -361,3 +361,34 @@ async fn the_command_line_tells_it_too() {
     assert_eq!(answer["live"]["server"], address.to_string());
     assert_eq!(answer["explanation"]["route"]["name"], "all");
 }
+
+#[tokio::test]
+async fn what_a_plugin_changes_counts_and_spares_are_told_from_the_rest() {
+    let origins: [Origin; 3] = origins().await;
+    let [one, two, spare] = [0, 1, 2].map(|index: usize| origins[index].address);
+    let text = format!(
+        "[upstreams.origin]\nservers = [\"{one}\", \"{two}\", {{ address = \"{spare}\", priority = 1 }}]\n\
+         {PLAIN}balance = {{ consistent-hash = {{ by = \"header:x-user\" }} }}\n{ROUTE}\
+         plugins = [{{ headers = {{ request = {{ set = {{ x-user = \"everybody\" }} }} }} }}]\n"
+    );
+    let gateway = Gateway::start(&text).await;
+    let mut picked = std::collections::BTreeSet::new();
+    for user in 0..10 {
+        let question = json!({ "url": "/", "headers": [format!("x-user: {user}")] });
+        let live = explain(&gateway, question).await["live"].clone();
+        let verdict = "spare: servers of an earlier priority carry all traffic";
+        assert_eq!(live["servers"][2]["verdict"], verdict);
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-User: {user}\r\n\r\n");
+        let server = server_of(&gateway, &origins, &request).await;
+        assert_eq!(live["server"], server, "user {user}");
+        picked.insert(server);
+    }
+    assert_eq!(picked.len(), 1, "the plugin makes them one user: {picked:?}");
+    for address in [one, two] {
+        order(&gateway, &address.to_string(), "drain").await;
+    }
+    let live = explain(&gateway, json!({ "url": "/" })).await["live"].clone();
+    assert_eq!(live["server"], spare.to_string());
+    let groups = seen(&gateway).await["groups"].clone();
+    assert_eq!((&groups[0]["share"], &groups[1]["share"]), (&0.0.into(), &1.0.into()), "{groups}");
+}
