@@ -93,7 +93,8 @@ impl Failure {
         matches!(self, Self::Call(CallError::Body(BodyError::Broken)))
     }
 
-    /// Whether the client is at fault and should have known: counted as a refusal.
+    /// Whether the gateway would not have it: the client is at fault and should have known, or there is no room. Counted as a
+    /// refusal.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Wire(_)
@@ -101,13 +102,11 @@ impl Failure {
             | Self::Authority
             | Self::Method { .. }
             | Self::BodyTooLong
-            | Self::Refused(_) => true,
-            Self::Call(error) => matches!(error, CallError::Body(_)),
-            Self::NoRoute
+            | Self::Refused(_)
             | Self::Turned(_)
-            | Self::Shed
-            | Self::ResponseTooLong
-            | Self::ResponseBroken => false,
+            | Self::Shed => true,
+            Self::Call(error) => matches!(error, CallError::Body(_)),
+            Self::NoRoute | Self::ResponseTooLong | Self::ResponseBroken => false,
         }
     }
 

@@ -259,7 +259,7 @@ pub(super) fn gauged(labels: &[(&str, &str)], value: f64) -> Metric {
     metric
 }
 
-fn counted(labels: &[(&str, &str)], count: u64) -> Metric {
+pub(super) fn counted(labels: &[(&str, &str)], count: u64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(count as f64);
     let mut metric = Metric::from_label(pairs(labels));
@@ -324,7 +324,7 @@ mod tests {
 
     use http::StatusCode;
 
-    use super::super::reading::{ServerReading, UpstreamReading};
+    use super::super::reading::{GateReading, LimitReading, ServerReading, UpstreamReading};
     use super::*;
 
     /// An upstream with a server that is in and one that is out.
@@ -342,7 +342,15 @@ mod tests {
         ];
         let upstream =
             UpstreamReading { name: "u".to_owned(), panics: true, budget_left: 2.5, servers };
-        Readings { upstreams: vec![upstream] }
+        let limit = LimitReading { in_flight: 3, limit: 4, waiting: 2 };
+        let gate = GateReading {
+            kind: "route",
+            name: "pay".into(),
+            circuit: Some("half-open"),
+            opened: 5,
+            limit: Some(limit),
+        };
+        Readings { upstreams: vec![upstream], gates: vec![gate], overload: 2 }
     }
 
     #[test]
@@ -362,6 +370,12 @@ mod tests {
             ),
             (r#"gateway_server_latency_seconds{upstream="u",server="10.0.0.1:80"}"#, Some(0.005)),
             (r#"gateway_server_latency_seconds{upstream="u",server="10.0.0.2:80"}"#, None),
+            (r#"gateway_circuit_open{kind="route",name="pay",state="half-open"}"#, Some(1.0)),
+            (r#"gateway_circuit_opened_total{kind="route",name="pay"}"#, Some(5.0)),
+            (r#"gateway_limit_requests{kind="route",name="pay"}"#, Some(4.0)),
+            (r#"gateway_limit_in_flight{kind="route",name="pay"}"#, Some(3.0)),
+            (r#"gateway_limit_waiting{kind="route",name="pay"}"#, Some(2.0)),
+            ("gateway_overload_level", Some(2.0)),
         ] {
             assert_eq!(value(metrics, series), expected, "{series}");
         }

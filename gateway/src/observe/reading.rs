@@ -3,14 +3,46 @@
 use std::time::Duration;
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
+use serde::Serialize;
 
-use super::exposition::{family, gauged};
+use super::exposition::{counted, family, gauge, gauged};
 
 /// Everything that is read, as it is at this moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Readings {
     /// Of every upstream of the configuration in use.
     pub upstreams: Vec<UpstreamReading>,
+    /// Of every upstream and route with a breaker or a limit.
+    pub gates: Vec<GateReading>,
+    /// How far up the ladder the process stands: 0 normal, 1 no keep-alive, 2 sheds sheddable requests, 3 sheds normal ones
+    /// too, 4 refuses connections.
+    pub overload: u8,
+}
+
+/// What stands before an upstream or a route, as it is at this moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GateReading {
+    /// `upstream` or `route`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `closed`, `open` or `half-open`; `None` without a breaker.
+    pub circuit: Option<&'static str>,
+    /// How often the breaker has opened.
+    pub opened: u64,
+    /// Its limit, if there is one.
+    pub limit: Option<LimitReading>,
+}
+
+/// A limit of requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitReading {
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// How many may be.
+    pub limit: u32,
+    /// Requests that wait.
+    pub waiting: u32,
 }
 
 /// One upstream as it is at this moment.
@@ -45,7 +77,46 @@ impl Readings {
     pub(super) fn families(&self) -> Vec<MetricFamily> {
         let mut families = self.upstream_families();
         families.extend(self.server_families());
+        families.extend(self.gate_families());
+        families.push(gauge(
+            "gateway_overload_level",
+            "What is given up: 0 nothing, 1 keep-alive, 2 sheddable requests, 3 normal ones, 4 new connections.",
+            f64::from(self.overload),
+        ));
         families
+    }
+
+    fn gate_families(&self) -> Vec<MetricFamily> {
+        let (mut open, mut opened) = (Vec::new(), Vec::new());
+        let (mut limit, mut in_flight, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        for gate in &self.gates {
+            let labels = [("kind", gate.kind), ("name", &*gate.name)];
+            if let Some(circuit) = gate.circuit {
+                let value = f64::from(u8::from(circuit != "closed"));
+                let [kind, name] = labels;
+                open.push(gauged(&[kind, name, ("state", circuit)], value));
+                opened.push(counted(&labels, gate.opened));
+            }
+            if let Some(now) = gate.limit {
+                limit.push(gauged(&labels, f64::from(now.limit)));
+                in_flight.push(gauged(&labels, f64::from(now.in_flight)));
+                waiting.push(gauged(&labels, f64::from(now.waiting)));
+            }
+        }
+        let gauges = [
+            (
+                "gateway_circuit_open",
+                "0 while a circuit breaker is closed; the state says more.",
+                open,
+            ),
+            ("gateway_limit_requests", "Requests that may be in flight.", limit),
+            ("gateway_limit_in_flight", "Requests in flight under a limit.", in_flight),
+            ("gateway_limit_waiting", "Requests that wait for a place under a limit.", waiting),
+        ];
+        let help = "How often a circuit breaker has opened.";
+        let counters = family("gateway_circuit_opened_total", help, MetricType::COUNTER, opened);
+        let gauges = gauges.map(|(name, help, all)| family(name, help, MetricType::GAUGE, all));
+        gauges.into_iter().chain([counters]).collect()
     }
 
     fn upstream_families(&self) -> Vec<MetricFamily> {

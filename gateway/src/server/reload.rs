@@ -185,7 +185,12 @@ impl admin::Control for Reloader {
         let snapshot = self.process.snapshot();
         let now = moment::now();
         let upstreams = snapshot.upstreams.iter().map(|upstream| upstream.reading(now));
-        Readings { upstreams: upstreams.collect() }
+        let gates = snapshot
+            .admissions()
+            .map(|(kind, name, admission)| admission.reading(kind, name, now))
+            .collect();
+        let overload = self.process.overload.level() as u8;
+        Readings { upstreams: upstreams.collect(), gates, overload }
     }
 
     fn order(&self, upstream: &str, server: &str, order: Order) -> Result<Vec<ServerNow>, Unknown> {

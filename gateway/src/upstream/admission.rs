@@ -1,5 +1,6 @@
 //! What stands before an upstream or a route: a circuit breaker, and a limit of requests in flight with a queue.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use crate::config::{self, InFlightLimit};
 use crate::deadline::Timer;
 use crate::moment::moment;
+use crate::observe::reading::{GateReading, LimitReading};
 
 /// Changes kept for the control side; it comes by several times a second.
 const CHANGES_MAX: usize = 64;
@@ -26,6 +28,8 @@ pub(crate) struct Admission {
     pub(crate) fallback: Option<config::Fallback>,
     /// What the breaker became, for the control side to tell.
     changes: Mutex<Vec<breaker::Change>>,
+    /// How often the breaker has opened.
+    opened: Arc<AtomicU64>,
 }
 
 /// A limit of requests in flight.
@@ -90,7 +94,13 @@ impl Admission {
             let before = previous.and_then(|previous| previous.limit.as_deref());
             Arc::new(Limited::build(limit, before, now))
         });
-        Self { breaker, limit, fallback: guards.fallback.clone(), changes: Mutex::default() }
+        Self {
+            breaker,
+            limit,
+            fallback: guards.fallback.clone(),
+            changes: Mutex::default(),
+            opened: previous.map(|previous| Arc::clone(&previous.opened)).unwrap_or_default(),
+        }
     }
 
     /// The snapshot it belongs to is in use from now on.
@@ -101,10 +111,28 @@ impl Admission {
     }
 
     fn note(&self, change: breaker::Change) {
+        if matches!(change, breaker::Change::Opened(..)) {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+        }
         let mut changes = self.changes();
         if changes.len() < CHANGES_MAX {
             changes.push(change);
         }
+    }
+
+    /// What the admin and Prometheus see of it.
+    pub(crate) fn reading(&self, kind: &'static str, name: &str, now: Moment) -> GateReading {
+        let circuit = self.breaker.as_ref().map(|breaker| match breaker.state(now).phase {
+            breaker::Phase::Closed => "closed",
+            breaker::Phase::Open(_) => "open",
+            breaker::Phase::HalfOpen { .. } => "half-open",
+        });
+        let limit = self.limit.as_ref().map(|limit| {
+            let bulkhead::View { in_flight, waiting, limit, queue: _ } = limit.bulkhead.view();
+            LimitReading { in_flight, limit, waiting }
+        });
+        let opened = self.opened.load(Ordering::Relaxed);
+        GateReading { kind, name: name.to_owned(), circuit, opened, limit }
     }
 
     /// What the breaker became since this was asked last.
