@@ -88,7 +88,7 @@ impl Visit<'_> {
             && let Err(turned) = self.enter(Gate::Route, &asking, finish).await
         {
             let failure = Failure::Turned(turned);
-            let failed = Missed { index, failure, unsent: Some(body) };
+            let failed = Missed::boxed(index, failure, Some(body));
             return self.fall_back(failed, parts, asking, finish).await;
         }
         match self.ask_upstream((index, body), parts, &mut asking, finish).await {
@@ -122,12 +122,12 @@ impl Visit<'_> {
     #[cold]
     async fn fall_back(
         &self,
-        failed: Missed,
+        failed: Box<Missed>,
         parts: &mut request::Parts,
         mut asking: Asking<'_>,
         finish: &mut Finish,
     ) -> Result<Answer, Failure> {
-        let Missed { mut index, mut failure, mut unsent } = failed;
+        let Missed { mut index, mut failure, mut unsent } = *failed;
         let mut fallback = asking.route.admission.fallback.as_ref();
         loop {
             let upstream = &self.current.upstreams[index];
@@ -147,7 +147,7 @@ impl Visit<'_> {
                 Box::pin(self.ask_upstream((next.0, body), parts, &mut asking, finish)).await;
             match asked {
                 Ok(answer) => return Ok(answer),
-                Err(missed) => Missed { index, failure, unsent } = missed,
+                Err(missed) => Missed { index, failure, unsent } = *missed,
             }
         }
     }
@@ -177,20 +177,18 @@ impl Visit<'_> {
         parts: &mut request::Parts,
         asking: &mut Asking<'_>,
         finish: &mut Finish,
-    ) -> Result<Answer, Missed> {
+    ) -> Result<Answer, Box<Missed>> {
         let upstream = &self.current.upstreams[index];
         if !upstream.admission.is_open_to_all()
             && let Err(turned) = self.enter(Gate::Upstream(index), asking, finish).await
         {
             let failure = Failure::Turned(turned);
-            return Err(Missed { index, failure, unsent: Some(body) });
+            return Err(Missed::boxed(index, failure, Some(body)));
         }
         let upgrade = self.upgrade(upstream, &body, &asking.hop, parts);
-        let body = keep(body, parts, upstream).await.map_err(|failure| Missed {
-            index,
-            failure,
-            unsent: None,
-        })?;
+        let body = keep(body, parts, upstream)
+            .await
+            .map_err(|failure| Missed::boxed(index, failure, None))?;
         // Plugins take their time; without them the head has just arrived.
         let waited = !asking.route.chain.is_empty() || !finish.admitted.is_empty();
         let now = if waited { Instant::now() } else { finish.started };
@@ -220,16 +218,16 @@ impl Visit<'_> {
                 let idle = upstream.config.timeout.idle;
                 if finish.head.status == StatusCode::SWITCHING_PROTOCOLS {
                     let switched = self.switch(source, upgrade.then_some(idle), finish);
-                    return switched.map_err(|failure| Missed { index, failure, unsent: None });
+                    return switched.map_err(|failure| Missed::boxed(index, failure, None));
                 }
                 let limits = ResponseLimits { timer, idle, deadline: asking.deadline, arrived };
                 Ok(self.respond(source, limits, finish))
             }
             Err(failed) => {
-                let CallFailure { error, server, retries, unsent } = failed;
+                let CallFailure { error, server, retries, unsent } = *failed;
                 finish.asked = Some(Asked { upstream: index, server, time: None, retries });
                 finish.leave(Gate::Upstream(index), &error);
-                Err(Missed { index, failure: Failure::Call(error), unsent })
+                Err(Missed::boxed(index, Failure::Call(error), unsent))
             }
         }
     }
@@ -285,6 +283,14 @@ struct Missed {
     failure: Failure,
     /// What of it may be sent elsewhere.
     unsent: Option<RequestBody>,
+}
+
+impl Missed {
+    /// Boxed: what is rare must not make the usual way's results larger, which are moved from function to function.
+    #[cold]
+    fn boxed(index: usize, failure: Failure, unsent: Option<RequestBody>) -> Box<Self> {
+        Box::new(Self { index, failure, unsent })
+    }
 }
 
 /// Keeps a short body in memory if the request may have to be sent again.

@@ -73,7 +73,7 @@ pub(crate) struct Worker {
     pub(crate) drain: Notify,
     /// Connections of this worker.
     pub(crate) open: Cell<usize>,
-    /// Connections that have come to rest and given their buffers back since housekeeping last looked.
+    /// Connections that have given their buffers back, at rest or at their end, since housekeeping last looked.
     pub(crate) rested: Cell<usize>,
 }
 

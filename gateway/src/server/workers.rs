@@ -232,6 +232,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
+        // What it had is free now, and may go back to the system.
+        self.0.rested.set(self.0.rested.get() + 1);
     }
 }
 

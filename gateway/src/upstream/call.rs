@@ -124,7 +124,7 @@ pub(crate) async fn call(
     mut caller: Caller<'_>,
     parts: &request::Parts,
     body: RequestBody,
-) -> Result<Called, CallFailure> {
+) -> Result<Called, Box<CallFailure>> {
     let upstream = caller.upstream;
     let now = moment(caller.now);
     upstream.budget.request(now);
@@ -156,7 +156,8 @@ pub(crate) async fn call(
                     next
                 }
             },
-            Err(Failed { error, server }) => {
+            Err(failed) => {
+                let Failed { error, server } = *failed;
                 let unsent = body.take();
                 match tries.after_error(&mut caller, (&error, &server), unsent.is_some(), &resend) {
                     None => {
@@ -190,7 +191,7 @@ pub(super) async fn attempt(
     server: InFlight,
     parts: &request::Parts,
     body: &mut Option<RequestBody>,
-) -> Result<Attempted, Failed> {
+) -> Result<Attempted, Box<Failed>> {
     let attempted = match server.protocol {
         Protocol::Http1 => attempt_http1(caller, &server, parts, body).await,
         Protocol::Http2 => Box::pin(attempt_http2(caller, &server, parts, body)).await,
@@ -200,7 +201,7 @@ pub(super) async fn attempt(
             server.is_answering();
             Ok(Attempted { source, sent_at, server })
         }
-        Err(error) => Err(Failed { error, server }),
+        Err(error) => Err(Box::new(Failed { error, server })),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn attempt(
     parts: &request::Parts,
     body: &mut Option<RequestBody>,
     delay: Duration,
-) -> Result<Attempted, Failed> {
+) -> Result<Attempted, Box<Failed>> {
     let safe = parts.method.is_safe();
     let (upstream, pools, deadline) = (caller.upstream, caller.pools, caller.deadline);
     let begun = caller.now;
@@ -84,7 +84,7 @@ pub(super) async fn attempt(
 }
 
 enum Winner {
-    First(Result<Attempted, Failed>),
+    First(Result<Attempted, Box<Failed>>),
     Second(Attempted),
 }
 
@@ -92,8 +92,8 @@ enum Winner {
 /// fail, and then it is the first one's.
 async fn race<F, S>(mut first: std::pin::Pin<&mut F>, mut second: std::pin::Pin<&mut S>) -> Winner
 where
-    F: Future<Output = Result<Attempted, Failed>>,
-    S: Future<Output = Result<Attempted, Failed>>,
+    F: Future<Output = Result<Attempted, Box<Failed>>>,
+    S: Future<Output = Result<Attempted, Box<Failed>>>,
 {
     let mut first_failed = None;
     let mut second_failed = false;

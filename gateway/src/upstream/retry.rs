@@ -76,8 +76,8 @@ impl Tries {
         error: CallError,
         server: Option<InFlight>,
         unsent: Option<RequestBody>,
-    ) -> CallFailure {
-        CallFailure { error, server, retries: self.count, unsent }
+    ) -> Box<CallFailure> {
+        Box::new(CallFailure { error, server, retries: self.count, unsent })
     }
 
     /// Whether an answer is none that the client should see, as long as there is another way.
