@@ -23,6 +23,7 @@ pub mod verified;
 
 pub mod basic_auth;
 pub mod correlation_id;
+pub mod fault;
 pub mod headers;
 pub mod ip;
 pub mod redirect;

@@ -57,6 +57,7 @@ macro_rules! plugins {
 plugins! {
     "basic-auth" BasicAuth basic_auth
     "correlation-id" CorrelationId correlation_id
+    "fault" Fault fault
     "headers" Headers headers
     "ip" Ip ip
     "redirect" Redirect redirect
