@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use super::Control;
 use super::bearer::{Credentials, credentials};
 use super::endpoints::{Access, Action, Endpoint, Found, find};
+use super::faults::{Reminder, faults};
 use super::reply::{self, Denial, Reply};
 use super::upstreams::{OrderedView, upstreams};
 use super::{question, view};
@@ -34,12 +35,19 @@ pub(super) struct Api {
     /// Checks and reloads are heavy: one at a time, the others wait within their connection's deadline.
     heavy: Mutex<()>,
     started: SystemTime,
+    faults: Reminder,
 }
 
 impl Api {
     /// An API over this gateway.
     pub(super) fn new(control: Arc<dyn Control>, metrics: &'static Metrics) -> Self {
-        Self { control, metrics, heavy: Mutex::new(()), started: SystemTime::now() }
+        Self {
+            control,
+            metrics,
+            heavy: Mutex::new(()),
+            started: SystemTime::now(),
+            faults: Reminder::default(),
+        }
     }
 
     /// Answers a request.
@@ -87,6 +95,12 @@ impl Api {
             Action::Check => self.check(request).await?,
             Action::Reload => self.reload().await?,
             Action::Explain => self.explain(request).await?,
+            Action::Faults => reply::json(&faults(&control.loaded().config)),
+            Action::EnableFaults => self.enable_faults(request).await?,
+            Action::DisableFaults => {
+                self.faults.disable();
+                reply::json(&faults(&control.loaded().config))
+            }
             Action::Order(order) => {
                 self.order(endpoint.parameters(request.uri().path()), order).await?
             }
@@ -138,10 +152,17 @@ impl Api {
         Ok(reply::json(&obeyed.map_err(Denial::Unknown)?))
     }
 
+    async fn enable_faults(&self, request: Request<Incoming>) -> Result<Reply, Denial> {
+        let text = text_of(request.into_body()).await?;
+        let loaded = self.control.loaded();
+        let enabled = self.faults.enable(&text, &loaded.config);
+        enabled.map_err(|error| Denial::Body(error.to_string()))?;
+        Ok(reply::json(&faults(&loaded.config)))
+    }
+
     async fn explain(&self, request: Request<Incoming>) -> Result<Reply, Denial> {
         let text = text_of(request.into_body()).await?;
-        let question =
-            question::read(&text).map_err(|error| Denial::Question(error.to_string()))?;
+        let question = question::read(&text).map_err(|error| Denial::Body(error.to_string()))?;
         let control = Arc::clone(&self.control);
         // Plugins are set up for it: as heavy as a check.
         let turn = self.heavy.lock().await;

@@ -35,13 +35,16 @@ pub(super) enum Action {
     Check,
     Reload,
     Explain,
+    Faults,
+    EnableFaults,
+    DisableFaults,
     Order(Order),
 }
 
 use Access::{Anyone, WithToken};
 
 /// All of them; `openapi.json` says the same in more words, and a test compares.
-pub(super) static ENDPOINTS: [Endpoint; 16] = [
+pub(super) static ENDPOINTS: [Endpoint; 19] = [
     get("/", Anyone, Action::Page),
     get("/healthz", Anyone, Action::Alive),
     get("/readyz", Anyone, Action::Ready),
@@ -55,6 +58,9 @@ pub(super) static ENDPOINTS: [Endpoint; 16] = [
     post("/api/v1/config/check", Action::Check),
     post("/api/v1/config/reload", Action::Reload),
     post("/api/v1/explain", Action::Explain),
+    get("/api/v1/faults", WithToken, Action::Faults),
+    post("/api/v1/faults/enable", Action::EnableFaults),
+    post("/api/v1/faults/disable", Action::DisableFaults),
     post("/api/v1/upstreams/{name}/servers/{address}/drain", Action::Order(Order::Drain)),
     post("/api/v1/upstreams/{name}/servers/{address}/enable", Action::Order(Order::Enable)),
     post("/api/v1/upstreams/{name}/servers/{address}/disable", Action::Order(Order::Disable)),

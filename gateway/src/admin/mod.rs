@@ -3,6 +3,7 @@
 mod api;
 mod bearer;
 mod endpoints;
+mod faults;
 mod question;
 mod redact;
 mod reply;

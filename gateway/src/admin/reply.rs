@@ -29,8 +29,8 @@ pub(super) enum Denial {
     },
     BodyNotText,
     BodyBroken,
-    /// The body is no request to explain; what would have been one.
-    Question(String),
+    /// The body does not say what it should; what would have done.
+    Body(String),
     Unknown(Unknown),
     Failed,
 }
@@ -96,7 +96,7 @@ pub(super) fn denied(denial: &Denial) -> Reply {
         }
         Denial::BodyNotText => (StatusCode::BAD_REQUEST, "the body is not UTF-8 text"),
         Denial::BodyBroken => (StatusCode::BAD_REQUEST, "the body did not arrive as a whole"),
-        Denial::Question(why) => (StatusCode::BAD_REQUEST, &**why),
+        Denial::Body(why) => (StatusCode::BAD_REQUEST, &**why),
         Denial::Unknown(unknown) => {
             worked_out = unknown.to_string();
             (StatusCode::NOT_FOUND, &*worked_out)

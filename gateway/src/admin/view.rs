@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::faults::{self, SwitchView};
 use super::redact::hide_secrets;
 use super::upstreams::{UpstreamStatus, statuses};
 use super::{Control, Reloaded};
@@ -66,6 +67,7 @@ pub(super) struct StatusView {
     generation: u64,
     loaded: String,
     last_refusal: Option<RefusalView>,
+    faults: SwitchView,
     upstreams: Vec<UpstreamStatus>,
 }
 
@@ -173,6 +175,7 @@ pub(super) fn status(control: &dyn Control, started: SystemTime) -> StatusView {
         generation: loaded.generation,
         loaded: timestamp(loaded.at),
         last_refusal: last_refusal(control),
+        faults: faults::switch(),
         upstreams: statuses(control),
     }
 }
@@ -303,7 +306,7 @@ fn template(template: &Template, names: &[&str]) -> String {
 }
 
 /// RFC 3339, to the second.
-fn timestamp(time: SystemTime) -> String {
+pub(super) fn timestamp(time: SystemTime) -> String {
     let time = jiff::Timestamp::try_from(time).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -41,6 +41,9 @@ fn in_words(status: &Value) -> String {
         let count = list(refusal, "problems").count();
         say(&mut text, &format!("a configuration was refused at {at}: {count} problems"));
     }
+    if let Some(until) = status.get("faults").and_then(|faults| faults.get("until")?.as_str()) {
+        say(&mut text, &format!("faults are injected on purpose until {until}"));
+    }
     for (key, name) in [
         ("generation", "generation"),
         ("loaded", "loaded"),
@@ -103,6 +106,7 @@ mod tests {
         let status = serde_json::json!({
             "ready": false, "reasons": ["draining"], "generation": 3,
             "last_refusal": { "at": "2026-11-23T10:00:00Z", "problems": [{}, {}] },
+            "faults": { "on": true, "until": "2026-11-23T12:00:00Z", "remaining_seconds": 60.0 },
             "listeners": [{ "address": "127.0.0.1:8443", "tls": true }],
             "upstreams": [
                 { "name": "users", "servers": 3, "taking_part": 2, "panic": false, "others": [
@@ -112,7 +116,8 @@ mod tests {
             ],
         });
         let expected = "not ready\n  draining\na configuration was refused at 2026-11-23T10:00:00Z: \
-                        2 problems\ngeneration  3\nlistens on  127.0.0.1:8443 (TLS)\n\
+                        2 problems\nfaults are injected on purpose until 2026-11-23T12:00:00Z\n\
+                        generation  3\nlistens on  127.0.0.1:8443 (TLS)\n\
                         upstream    users: 2 of 3 servers take part\n\
                         \x20 10.0.0.1:80 out: draining; 1 in flight\n\
                         upstream    news: 1 of 1 server takes part; too few are up, so all are used\n";

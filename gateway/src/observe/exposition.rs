@@ -8,6 +8,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::faults;
 use super::lanes::Lanes;
 use super::metrics::{BUCKETS, Metrics, RouteLane, RouteSeries, lock};
 use super::process;
@@ -51,6 +52,7 @@ impl Metrics {
     pub fn exposition(&self, readings: &Readings) -> Result<String, prometheus::Error> {
         let mut families = self.families();
         families.extend(readings.families());
+        families.extend(faults::families());
         families.extend(process::families(self.started));
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|one, other| one.name().cmp(other.name()));

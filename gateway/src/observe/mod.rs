@@ -1,6 +1,7 @@
 //! What is seen from outside: metrics for Prometheus and the access log.
 
 pub mod exposition;
+mod faults;
 mod lanes;
 pub mod metrics;
 pub mod reading;

@@ -1,6 +1,7 @@
 //! Whether faults are on, until when, and what was injected: one switch for the process, which reloads do not touch.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,13 +92,25 @@ impl Switch {
     }
 
     /// Waits this long, or until faults are off.
-    pub(super) async fn wait(&self, time: Duration) {
+    pub async fn wait(&self, time: Duration) {
         // Listens before it looks, so that no word is missed in between.
         let went_off = self.went_off.notified();
         let Some(remaining) = self.remaining() else { return };
         tokio::select! {
             () = sleep(time.min(remaining)) => {}
             () = went_off => {}
+        }
+    }
+
+    /// Tells what remains, each time this long has passed, and `None` as soon as faults are off; then it ends.
+    pub async fn follow(&self, every: Duration, mut tell: impl FnMut(Option<Duration>)) {
+        loop {
+            self.wait(every).await;
+            let remaining = self.remaining();
+            tell(remaining);
+            if remaining.is_none() {
+                return;
+            }
         }
     }
 
@@ -134,6 +147,16 @@ impl Counts {
             aborted: self.aborted.load(Relaxed),
             spared: self.spared.load(Relaxed),
         }
+    }
+}
+
+impl Sum for Injected {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            delayed: sum.delayed + one.delayed,
+            aborted: sum.aborted + one.aborted,
+            spared: sum.spared + one.spared,
+        })
     }
 }
 
@@ -174,6 +197,21 @@ mod tests {
         switch.enable(Duration::MAX);
         advance(1_000 * MINUTE).await;
         assert!(switch.is_on());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_is_told_each_time_and_at_the_end() {
+        let switch = Switch::new();
+        switch.enable(2 * MINUTE + MINUTE / 2);
+        let began = Instant::now();
+        let mut told = Vec::new();
+        switch.follow(MINUTE, |remaining| told.push((began.elapsed(), remaining))).await;
+        let expected = [
+            (MINUTE, Some(MINUTE + MINUTE / 2)),
+            (2 * MINUTE, Some(MINUTE / 2)),
+            (2 * MINUTE + MINUTE / 2, None),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[tokio::test(start_paused = true)]
