@@ -88,6 +88,17 @@ async fn requests_are_delayed_and_say_so() {
 }
 
 #[tokio::test]
+async fn a_delay_uses_up_the_time_of_the_route() {
+    let origin = Origin::start().await;
+    let plugins = "{ fault = { delay = { time = \"300ms\", share = 1 } } }]\ntimeout = \"100ms\"\nmethods = [\"GET\"";
+    let gateway = with(&origin, plugins).await;
+    switch(&gateway, "enable", "").await;
+    let reply = ask(&gateway, "").await;
+    assert_eq!((reply.status, reply.header("x-fault-injected")), (504, Some("delay")));
+    assert_eq!(reply.json()["reason"], "deadline");
+}
+
+#[tokio::test]
 async fn who_is_delayed_goes_on_when_faults_are_switched_off() {
     let origin = Origin::start().await;
     let plugins = "{ fault = { delay = { time = \"60s\", share = 1, at-once = 1 } } }";

@@ -62,7 +62,7 @@ impl Switch {
 
     /// On from now on for this long, whatever was said before.
     pub fn enable(&self, time: Duration) {
-        let until = self.since_epoch().saturating_add(millis(time)).max(OFF + 1);
+        let until = self.since_epoch().saturating_add(millis(time));
         self.until.store(until, Relaxed);
     }
 
