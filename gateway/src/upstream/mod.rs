@@ -27,6 +27,7 @@ mod heard;
 mod hedge;
 mod http1;
 mod http2;
+mod http2_request;
 mod lineup;
 mod pool;
 pub(crate) mod request_body;
