@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header, request};
 use plugins::exchange::Scheme;
 use resilience::Moment;
-use resilience::balance::{self, Method, rendezvous};
+use resilience::balance::{self, Method, Picture, rendezvous};
 
+use super::lineup::Lineup;
 use super::server::Server;
 use super::{InFlight, Upstream};
 use crate::config::{Balance, KeyOf, Otherwise};
@@ -34,6 +35,21 @@ pub(super) enum Subset {
     Of(Box<str>, Otherwise),
     /// None: the request has no value, and needs one.
     None,
+}
+
+impl Subset {
+    /// The picture of those servers; `None`: there are none.
+    pub(super) fn among<'l>(&self, lineup: &'l Lineup) -> Option<&'l Picture> {
+        match self {
+            Self::All => Some(&lineup.picture),
+            Self::Of(value, otherwise) => match (lineup.picture.subset(value), otherwise) {
+                (Some(picture), _) => Some(picture),
+                (None, Otherwise::Any) => Some(&lineup.picture),
+                (None, Otherwise::None) => None,
+            },
+            Self::None => None,
+        }
+    }
 }
 
 /// Where a request's values are.
@@ -82,15 +98,7 @@ impl Upstream {
     /// A server for a request; if possible none of `tried`.
     pub(crate) fn choose(&self, choice: &Choice, now: Moment, tried: &[u64]) -> Option<InFlight> {
         let lineup = self.lineup.load();
-        let picture = match &choice.subset {
-            Subset::All => &lineup.picture,
-            Subset::Of(value, otherwise) => match (lineup.picture.subset(value), otherwise) {
-                (Some(picture), _) => picture,
-                (None, Otherwise::Any) => &lineup.picture,
-                (None, Otherwise::None) => return None,
-            },
-            Subset::None => return None,
-        };
+        let picture = choice.subset.among(&lineup)?;
         if let Some(server) = choice.sticky.and_then(|identity| lineup.find_in(picture, identity))
             && !tried.contains(&server.id)
         {

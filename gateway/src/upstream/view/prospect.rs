@@ -11,7 +11,7 @@ use super::super::choice::{Asked, Choice, Subset};
 use super::super::lineup::Lineup;
 use super::super::server::Server;
 use super::{Words, share, takes_part, with_verdicts};
-use crate::config::{Balance, KeyOf, Otherwise};
+use crate::config::{Balance, KeyOf};
 
 /// Where chance has a say a pick is tried so often: shares come out within some 2 %.
 const TRIALS: u32 = 2_000;
@@ -174,16 +174,12 @@ fn by_balance(balance: &Balance, choice: &Choice) -> String {
 
 /// As a choice of servers chooses them; `None`: it chooses none.
 fn among<'l>(lineup: &'l Lineup, subset: &'l Subset) -> Option<Among<'l>> {
-    let all = Among { picture: &lineup.picture, subset: None };
-    match subset {
-        Subset::All => Some(all),
-        Subset::None => None,
-        Subset::Of(value, otherwise) => match (lineup.picture.subset(value), otherwise) {
-            (Some(picture), _) => Some(Among { picture, subset: Some(value) }),
-            (None, Otherwise::Any) => Some(all),
-            (None, Otherwise::None) => None,
-        },
-    }
+    let picture = subset.among(lineup)?;
+    let subset = match subset {
+        Subset::Of(value, _) => lineup.picture.subset(value).map(|_| &**value),
+        Subset::All | Subset::None => None,
+    };
+    Some(Among { picture, subset })
 }
 
 fn key_words(by: &KeyOf) -> String {
