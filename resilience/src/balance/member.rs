@@ -8,7 +8,7 @@ pub(super) const STEPS: u32 = 16;
 /// One server, as config and health know it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
-    /// Tells it from the others in a consistent hash: [`rendezvous::hash`] of its address. Must be the same in every
+    /// Tells it from the others in a consistent hash: [`super::rendezvous::hash`] of its address. Must be the same in every
     /// gateway and after a restart, and different for each server.
     pub identity: u64,
     /// How much it gets beside the others; 0: nothing. Up to 2^28.
