@@ -242,7 +242,8 @@ async fn asked_at(client: &mut Client, method: &str, path: &str, body: &str) -> 
 #[tokio::test]
 async fn beyond_the_limit_one_waits_or_is_refused() {
     let origin = Origin::answering(|_| HOLD.to_vec()).await;
-    let keys = "limit = { in-flight = 1, queue = 1, queue-time = \"300ms\" }";
+    let keys = "limit = { in-flight = 1, queue = 1, queue-time = \"3s\" }";
+    let series = |what: &str| format!("gateway_limit_{what}{{kind=\"upstream\",name=\"origin\"}}");
     let gateway = before(&[&origin], keys).await;
     let mut holding = gateway.connect().await;
     holding.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -250,24 +251,20 @@ async fn beyond_the_limit_one_waits_or_is_refused() {
     let mut waiting = gateway.connect().await;
     let began = Instant::now();
     waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut full = gateway.connect().await;
-    let refused = until("the queue is full", || async {
-        let mut other = gateway.connect().await;
-        other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        Some(other)
+    until("one waits", || async {
+        let waiting = gateway.metric(&series("waiting")).await;
+        (waiting == 1.0).then_some(())
     })
     .await;
-    drop(refused);
-    let reply = full.get("/").await;
-    assert_eq!(reply.status, 503);
+    let full = gateway.connect().await.get("/").await;
+    assert_eq!((full.status, reason(&full).as_str()), (503, "limit-full"));
     let late = waiting.reply().await;
     assert_eq!((late.status, reason(&late).as_str()), (503, "limit-waited"));
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(began.elapsed() >= Duration::from_secs(3));
     assert_eq!(origin.seen().len(), 1);
     // The place is given back with the request that held it.
     drop(holding);
-    let answering = gateway.connect();
-    let mut answering = answering.await;
+    let mut answering = gateway.connect().await;
     answering.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     until("the next one is let in", || async { (origin.seen().len() == 2).then_some(()) }).await;
 }
