@@ -198,6 +198,9 @@ async fn a_breaker_opens_answers_at_once_and_closes_again() {
     assert_eq!((open.status, reason(&open).as_str()), (503, "circuit-open"));
     assert_eq!(open.header("retry-after"), Some("1"));
     assert_eq!(origin.seen().len(), 10);
+    let now = gateway.admin_get("/api/v1/upstreams").await.json();
+    let shown = (&now["upstreams"][0]["circuit"], &now["upstreams"][0]["circuit_opened"]);
+    assert_eq!(shown, (&"open".into(), &1.into()), "{now}");
     gateway.has_said("upstream origin: the circuit breaker opens: 10 of 10 calls failed").await;
     until("it closes", || async {
         (gateway.connect().await.get("/").await.status == 200).then_some(())

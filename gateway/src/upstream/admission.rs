@@ -135,6 +135,27 @@ impl Admission {
         GateReading { kind, name: name.to_owned(), circuit, opened, limit }
     }
 
+    /// What would keep a request out now, in words.
+    pub(crate) fn held_by(&self, now: Moment) -> Option<String> {
+        let circuit = self.breaker.as_ref().and_then(|breaker| match breaker.state(now).phase {
+            breaker::Phase::Open(until) if until > now => {
+                let left = until.since(now);
+                Some(format!("the circuit breaker, which is open for another {left:.1?}"))
+            }
+            breaker::Phase::HalfOpen { out, good: _ } if out >= breaker.settings().probes => {
+                Some("the circuit breaker, whose probes are under way".to_owned())
+            }
+            breaker::Phase::Closed | breaker::Phase::Open(_) | breaker::Phase::HalfOpen { .. } => {
+                None
+            }
+        });
+        circuit.or_else(|| {
+            let view = self.limit.as_ref()?.bulkhead.view();
+            let full = view.in_flight >= view.limit;
+            full.then(|| format!("the limit: {} in flight, {} wait", view.in_flight, view.waiting))
+        })
+    }
+
     /// What the breaker became since this was asked last.
     pub(crate) fn take_changes(&self) -> Vec<breaker::Change> {
         std::mem::take(&mut *self.changes())

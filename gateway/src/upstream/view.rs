@@ -16,7 +16,7 @@ use super::Upstream;
 use super::lineup::Lineup;
 use super::server::{Server, Switch};
 use crate::config::ServerAddress;
-use crate::observe::reading::{ServerReading, UpstreamReading};
+use crate::observe::reading::{LimitReading, ServerReading, UpstreamReading};
 
 /// Says in words why a server was taken out.
 pub(crate) type Words = fn(Reason) -> String;
@@ -32,6 +32,12 @@ pub struct UpstreamNow {
     pub subsets: Vec<SubsetNow>,
     /// Retries and hedges it may send now.
     pub retry_budget_left: f64,
+    /// Its circuit breaker: `closed`, `open` or `half-open`; `None`: it has none.
+    pub circuit: Option<&'static str>,
+    /// How often the breaker has opened.
+    pub circuit_opened: u64,
+    /// Its limit of requests in flight, if it has one.
+    pub limit: Option<LimitReading>,
     /// How often servers were taken out for bad answers, by reason.
     pub ejections: Vec<EjectionsNow>,
     /// Its servers: every address a name stands for is one.
@@ -151,7 +157,11 @@ impl Upstream {
         let lineup = self.lineup.load();
         let budget = self.budget.view(now);
         let ejections = self.metrics.ejections().into_iter();
+        let gate = self.admission.reading("upstream", &self.config.name, now);
         UpstreamNow {
+            circuit: gate.circuit,
+            circuit_opened: gate.opened,
+            limit: gate.limit,
             panic: lineup.picture.panics(),
             groups: lineup.picture.groups().iter().map(group).collect(),
             subsets: lineup

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::super::*;
 use crate::cli::explain::explain;
 use crate::config::{Place, Problem, Sources};
+use crate::observe::reading::LimitReading;
 use crate::upstream::view::prospect::Candidate;
 use crate::upstream::view::{EjectionsNow, GroupNow, ShareNow, StandingNow, SubsetNow};
 
@@ -85,6 +86,9 @@ impl Control for Pretended {
             groups: vec![group],
             subsets: vec![subset],
             retry_budget_left: 2.5,
+            circuit: Some("half-open"),
+            circuit_opened: 4,
+            limit: Some(LimitReading { in_flight: 3, limit: 8, waiting: 1 }),
             ejections: vec![EjectionsNow { reason: "slow", count: 3 }],
             servers: servers.iter().map(|server| server_now(&server.address.to_string())).collect(),
             unresolved: vec!["users.internal:3000".to_owned()],
@@ -117,6 +121,7 @@ impl Control for Pretended {
         let live = Prospect {
             upstream: "users".to_owned(),
             chosen_by: "turns, by weight".to_owned(),
+            held_by: Some("the circuit breaker".to_owned()),
             subset: None,
             server: None,
             servers: vec![candidate],

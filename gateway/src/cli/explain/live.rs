@@ -65,6 +65,9 @@ fn prospect(live: &Value) -> String {
         None if is_possible => line(&mut text, "now", &format!("one of these, by {chosen_by}")),
         None => line(&mut text, "now", &format!("none of these, by {chosen_by}")),
     }
+    if let Some(held_by) = word("held_by") {
+        line(&mut text, "but", &format!("it is held by {held_by}"));
+    }
     let address = |server: &Value| server.get("address").and_then(Value::as_str).map(str::to_owned);
     let widest = servers.iter().filter_map(|server| address(server)).map(|text| text.len()).max();
     for server in &servers {

@@ -25,6 +25,8 @@ pub struct Prospect {
     pub chosen_by: String,
     /// The value of the subset label that is asked for, if it chooses the servers.
     pub subset: Option<String>,
+    /// What would keep the request from all of them: an open circuit breaker, or a limit without a place.
+    pub held_by: Option<String>,
     /// The server, where nothing is left to chance.
     pub server: Option<String>,
     /// All servers, in the order of the configuration.
@@ -78,6 +80,7 @@ impl Upstream {
             upstream: self.config.name.clone(),
             chosen_by: self.chosen_by(&lineup, among.picture, &choice),
             subset: among.subset.map(str::to_owned),
+            held_by: self.admission.held_by(now),
             server: certain.map(|candidate| candidate.address.clone()),
             servers,
         }
@@ -102,6 +105,7 @@ impl Upstream {
             upstream: self.config.name.clone(),
             chosen_by: format!("no server: {by} names no subset"),
             subset: None,
+            held_by: self.admission.held_by(now),
             server: None,
             servers: servers.collect(),
         }
