@@ -148,6 +148,12 @@ fn breaker_one_of_many_is_the_first_probe() {
     });
 }
 
+/// A probe that is given back, if there is one.
+fn send(watched: &Watched) {
+    let Some(pass) = watched.probe() else { return };
+    watched.back(pass, None);
+}
+
 #[test]
 fn breaker_probes_never_exceed_their_number_and_all_come_back() {
     for probes in [1, 2] {
@@ -156,10 +162,6 @@ fn breaker_probes_never_exceed_their_number_and_all_come_back() {
         model.preemption_bound = Some(3);
         model.check(move || {
             let watched = Arc::new(Watched::new(probes));
-            let send = |w: &Watched| {
-                let Some(pass) = w.probe() else { return };
-                w.back(pass, None);
-            };
             let more = Arc::clone(&watched);
             let third = thread::spawn(move || send(&more));
             both(&watched, send, send);
