@@ -42,7 +42,7 @@ pub(crate) struct Finish {
     pub(crate) reason: &'static str,
     /// All of the response has been handed over.
     pub(crate) complete: bool,
-    /// The server said that it failed.
+    /// The server said that it failed, or none could be asked.
     pub(crate) failed: bool,
     /// Bytes of the response's body.
     pub(crate) bytes_out: u64,
@@ -173,7 +173,9 @@ impl Finish {
             "client-gone" | "deadline" => return,
             "upstream-broken" | "upstream-idle" => Ended::Badly,
             _ if self.failed => Ended::Badly,
-            _ => Ended::Well,
+            _ if self.asked.as_ref().is_some_and(|asked| asked.time.is_some()) => Ended::Well,
+            // Nobody was asked, or the client's body ended early.
+            _ => return,
         };
         let now = moment(now);
         let mut took = duration;
@@ -192,13 +194,14 @@ impl Finish {
 
     /// A call has ended without an answer, and the request may go on elsewhere.
     pub(crate) fn leave(&mut self, gate: Gate, error: &CallError) {
+        // Else it is the client's own fault, or choice.
+        self.failed = !matches!(error, CallError::Body(_) | CallError::Deadline);
         let Some(place) = self.admitted.iter().position(|(at, _)| *at == gate) else { return };
         let (_, admitted) = self.admitted.swap_remove(place);
-        let now = Instant::now();
-        // The client's own fault, or choice.
-        if matches!(error, CallError::Body(_) | CallError::Deadline) {
+        if !self.failed {
             return;
         }
+        let now = Instant::now();
         if let Some(admission) = self.admission(gate) {
             let took = now.saturating_duration_since(self.started);
             admitted.finish(admission, (true, took), moment(now));

@@ -403,3 +403,15 @@ async fn under_pressure_the_least_important_goes_first() {
     gateway.has_said("no-keep-alive to normal").await;
     assert_eq!(gateway.connect().await.get("/suggest").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_route_s_breaker_opens_when_its_servers_cannot_be_reached() {
+    let nobody = rig::ByHand::start().await.address;
+    let keys = "circuit-breaker = { error-rate = 0.5, minimum = 5, open-for = \"30s\" }\n";
+    let gateway = Gateway::start_single(&format!("{}{ROUTE}{keys}", upstream(&[nobody], ""))).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.status, 502);
+    }
+    assert_eq!(reason(&client.get("/").await), "circuit-open");
+}
