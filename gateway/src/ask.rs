@@ -11,7 +11,6 @@ use plugins::Exchange;
 use tokio::time::Instant;
 
 use crate::body::Payload;
-use crate::change::collect;
 use crate::client_deadline;
 use crate::config::{self, Action, Fallback};
 use crate::connection::Tunnel;
@@ -170,6 +169,27 @@ impl Visit<'_> {
         asks
     }
 
+    /// Keeps a short body in memory if the request may have to be sent again.
+    async fn keep(
+        &self,
+        body: RequestBody,
+        parts: &mut request::Parts,
+        upstream: &Upstream,
+        deadline: Option<Instant>,
+    ) -> Result<RequestBody, Failure> {
+        let limit = match &upstream.config.resilience.retry {
+            Some(retry) if body.is_streaming() && is_idempotent(&parts.method) => retry.body_bytes,
+            Some(_) | None => return Ok(body),
+        };
+        let length = body.size_hint().exact();
+        if length.is_none_or(|length| length > limit as u64) {
+            return Ok(body);
+        }
+        let collected = Box::pin(self.collect_until(deadline, body, limit)).await?;
+        parts.headers.remove(header::CONTENT_LENGTH);
+        Ok(RequestBody::Whole(Some(collected)))
+    }
+
     /// Asks one upstream.
     async fn ask_upstream(
         &self,
@@ -186,11 +206,14 @@ impl Visit<'_> {
             return Err(Missed::boxed(index, failure, Some(body)));
         }
         let upgrade = self.upgrade(upstream, &body, &asking.hop, parts);
-        let body = keep(body, parts, upstream)
+        let body = self
+            .keep(body, parts, upstream, asking.deadline)
             .await
             .map_err(|failure| Missed::boxed(index, failure, None))?;
-        // Plugins take their time; without them the head has just arrived.
-        let waited = !asking.route.chain.is_empty() || !finish.admitted.is_empty();
+        // Plugins, gates and bodies take their time; without them the head has just arrived.
+        let waited = !asking.route.chain.is_empty()
+            || !finish.admitted.is_empty()
+            || matches!(body, RequestBody::Whole(_));
         let now = if waited { Instant::now() } else { finish.started };
         let mut timer = self.connection.timer(self.version);
         let choice = match upstream.looks_at_requests() {
@@ -291,25 +314,6 @@ impl Missed {
     fn boxed(index: usize, failure: Failure, unsent: Option<RequestBody>) -> Box<Self> {
         Box::new(Self { index, failure, unsent })
     }
-}
-
-/// Keeps a short body in memory if the request may have to be sent again.
-async fn keep(
-    body: RequestBody,
-    parts: &mut request::Parts,
-    upstream: &Upstream,
-) -> Result<RequestBody, Failure> {
-    let limit = match &upstream.config.resilience.retry {
-        Some(retry) if body.is_streaming() && is_idempotent(&parts.method) => retry.body_bytes,
-        Some(_) | None => return Ok(body),
-    };
-    let length = http_body::Body::size_hint(&body).exact();
-    if length.is_none_or(|length| length > limit as u64) {
-        return Ok(body);
-    }
-    let collected = Box::pin(collect(body, limit)).await;
-    parts.headers.remove(header::CONTENT_LENGTH);
-    collected.map(|bytes| RequestBody::Whole(Some(bytes)))
 }
 
 fn upstream_index(settings: &config::Route) -> usize {

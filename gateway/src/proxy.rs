@@ -38,6 +38,7 @@ use crate::target::{At, host_of, redirect_to, rewrite as rewrite_target, set_pat
 use crate::timing::{add_proxy_status, add_server_timing};
 use crate::upstream::CallError;
 use crate::upstream::admission::criticality;
+use crate::upstream::request_body::RequestBody;
 use crate::worker::Current;
 
 /// Answers one request. What fails becomes a reply here, and nowhere else. The head of the response stands in the body,
@@ -240,8 +241,18 @@ impl Visit<'_> {
         finish: &mut Finish,
     ) -> Result<Bytes, Failure> {
         let body = self.request_body(self.version, None, asking, finish)?;
+        self.collect_until(asking.deadline, body, limit).await
+    }
+
+    /// The whole of a body, before the deadline.
+    pub(crate) async fn collect_until(
+        &self,
+        deadline: Option<Instant>,
+        body: RequestBody,
+        limit: usize,
+    ) -> Result<Bytes, Failure> {
         let collecting = collect(body, limit);
-        let Some(deadline) = asking.deadline else { return collecting.await };
+        let Some(deadline) = deadline else { return collecting.await };
         let mut timer = self.connection.timer(self.version);
         let collected = within(&mut timer, deadline, collecting).await;
         collected.unwrap_or(Err(Failure::Call(CallError::Deadline)))

@@ -415,3 +415,25 @@ async fn a_route_s_breaker_opens_when_its_servers_cannot_be_reached() {
     }
     assert_eq!(reason(&client.get("/").await), "circuit-open");
 }
+
+#[tokio::test]
+async fn a_body_that_is_kept_uses_up_the_time_of_its_request_and_not_its_server_s() {
+    let origin = Origin::start().await;
+    let logged = "[access-log]\nfile = \"access.log\"\nflush = \"10ms\"\n";
+    let config = format!("{logged}{}{ROUTE}timeout = \"600ms\"\n", upstream(&[origin.address], ""));
+    let gateway = Gateway::start_single(&config).await;
+    let mut client = gateway.connect().await;
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    for _ in 0..2 {
+        client.send(&format!("{head}ab")).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        client.send("cd").await;
+        assert_eq!(client.reply().await.status, 200);
+    }
+    let line = gateway.log_of(2).await.remove(1);
+    assert!(line["upstream_ms"].as_f64().unwrap() < 200.0, "{line}");
+    client.send(&format!("{head}ab")).await;
+    let late = client.reply().await;
+    assert_eq!((late.status, reason(&late).as_str()), (504, "deadline"));
+    assert_eq!(origin.seen().len(), 2);
+}
